@@ -1,0 +1,2 @@
+"""Graph attention networks for spatial omics: from molecules to cells to tissue."""
+

@@ -1,0 +1,145 @@
+"""A tile as a graph: transcripts, boundaries, who is near whom and who belongs to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+import torch
+from torch_geometric.data import HeteroData
+
+from tissuegraph.graph.candidates import candidate_pairs
+from tissuegraph.graph.neighbours import nearest_neighbours
+
+
+@dataclass(frozen=True)
+class GraphParams:
+    """How a tile becomes a graph; distances in um."""
+
+    k_tx: int = 10
+    """Neighbours of a transcript, at most."""
+    dist_tx: float = 5.0
+    """Farthest neighbour of a transcript."""
+    k_bd: int = 4
+    """Boundaries that compete for a transcript, at most."""
+    dist_bd: float = 12.0
+    """Farthest boundary that competes for a transcript, measured from its outline."""
+
+
+@dataclass(frozen=True)
+class TileGraph:
+    """The arrays of a tile's graph; positions in um, indices local to the tile.
+
+    tokens [N], rows [N] (u64), positions [N, 2]; features [M, F] and boundaries [M] (numbers on the
+    slide); neighbours [2, E] (neighbour, transcript); candidates [2, P] (transcript, boundary) with
+    distance [P], signed, negative inside; owner [N], the boundary whose outline holds the transcript
+    or -1.
+    """
+
+    tokens: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+    features: np.ndarray
+    boundaries: np.ndarray
+    neighbours: np.ndarray
+    candidates: np.ndarray
+    distance: np.ndarray
+    owner: np.ndarray
+
+
+def boundary_features(outlines: np.ndarray) -> np.ndarray:
+    """Shape of outlines as features near one: log area, elongation, solidity, circularity, [M, 4].
+
+    `log(area / 40 um2)`; long over short side of the smallest rectangle, minus one; area over area of
+    the convex hull; `4 pi area / perimeter^2`. No feature depends on the tile.
+    """
+    if len(outlines) == 0:
+        return np.empty((0, 4), np.float32)
+    area = np.maximum(shapely.area(outlines), 1e-3)
+    hull = np.maximum(shapely.area(shapely.convex_hull(outlines)), 1e-3)
+    perimeter = np.maximum(shapely.length(outlines), 1e-3)
+    columns = (
+        np.log(area / 40.0),
+        np.log(_aspect_ratio(outlines)),
+        area / hull,
+        4 * np.pi * area / perimeter**2,
+    )
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _aspect_ratio(outlines: np.ndarray) -> np.ndarray:
+    """Long over short side of each outline's smallest rectangle."""
+    rectangles = shapely.minimum_rotated_rectangle(outlines)
+    corners, index = shapely.get_coordinates(rectangles, return_index=True)
+    first = np.searchsorted(index, np.arange(len(outlines)))
+    sides = [np.linalg.norm(corners[first + i + 1] - corners[first + i], axis=1) for i in (0, 1)]
+    return np.maximum(*sides) / np.maximum(np.minimum(*sides), 1e-3)
+
+
+def tile_graph(
+    tokens: np.ndarray,
+    rows: np.ndarray,
+    positions: np.ndarray,
+    outlines: np.ndarray,
+    boundaries: np.ndarray,
+    params: GraphParams,
+) -> TileGraph:
+    """Build the graph of the transcripts and outlines of a tile, halo included.
+
+    tokens [N], rows [N] ascending, positions [N, 2] um; outlines [M] polygons and boundaries [M]
+    their numbers on the slide. Nothing in the result depends on what lies farther away than the
+    distances in `params`.
+    """
+    x, y = positions[:, 0].astype(np.float64), positions[:, 1].astype(np.float64)
+    tx, bd, distance = candidate_pairs(x, y, outlines, k=params.k_bd, max_distance=params.dist_bd)
+    owner = np.full(len(tokens), -1, np.int64)
+    nearest = np.r_[True, tx[1:] != tx[:-1]] if len(tx) else np.empty(0, bool)
+    inside = nearest & (distance < 0)
+    owner[tx[inside]] = bd[inside]
+    return TileGraph(
+        tokens=tokens,
+        rows=rows,
+        positions=positions,
+        features=boundary_features(outlines),
+        boundaries=boundaries,
+        neighbours=nearest_neighbours(np.stack([x, y], 1), params.k_tx, params.dist_tx),
+        candidates=np.stack([tx, bd]),
+        distance=distance,
+        owner=owner,
+    )
+
+
+def hetero_data(graph: TileGraph, supervised: np.ndarray) -> HeteroData:
+    """Turn a tile's arrays into a graph for the network, hiding the edges that are supervised.
+
+    Parameters
+    ----------
+    graph
+        The tile.
+    supervised
+        bool [N]: transcripts whose pairs are asked about. None of their own `belongs` edges is in
+        `edge_index`, so no message tells the network whose they are.
+
+    Returns
+    -------
+    HeteroData with `tx.x` (tokens), `tx.pos` (um), `tx.row`, `bd.x` (features), `bd.boundary`;
+    edges `tx neighbors tx` and `tx belongs bd`; for the latter also `edge_label_index` (the candidate
+    pairs of the supervised transcripts) and `edge_label` (1 for the owner, 0 for a competing
+    neighbour).
+    """
+    data = HeteroData()
+    data["tx"].x = torch.from_numpy(graph.tokens.astype(np.int64))
+    data["tx"].pos = torch.from_numpy(graph.positions.astype(np.float32))
+    data["tx"].row = torch.from_numpy(graph.rows.astype(np.int64))
+    data["bd"].x = torch.from_numpy(graph.features)
+    data["bd"].boundary = torch.from_numpy(graph.boundaries.astype(np.int64))
+    data["tx", "neighbors", "tx"].edge_index = torch.from_numpy(graph.neighbours)
+    told = np.flatnonzero((graph.owner >= 0) & ~supervised)
+    told = told[np.argsort(graph.owner[told], kind="stable")]
+    belongs = data["tx", "belongs", "bd"]
+    belongs.edge_index = torch.from_numpy(np.stack([told, graph.owner[told]]))
+    tx, bd = asked = graph.candidates[:, supervised[graph.candidates[0]]]
+    belongs.edge_label_index = torch.from_numpy(asked)
+    belongs.edge_label = torch.from_numpy((graph.owner[tx] == bd).astype(np.float32))
+    return data

@@ -1,0 +1,47 @@
+"""Every name that we read or write in tables and folders, once."""
+
+from __future__ import annotations
+
+# Columns of `Sample.scan()`, and of every tile file.
+ROW = "row"
+TRANSCRIPT_ID = "transcript_id"
+GENE = "gene"
+X, Y, Z = "x", "y", "z"
+QV = "qv"
+CELL_ID = "cell_id"
+OVERLAPS_NUCLEUS = "overlaps_nucleus"
+IS_CONTROL = "is_control"
+
+# Columns that a run adds to the transcripts.
+ASSIGNED_CELL_ID = "assigned_cell_id"
+ASSIGNMENT_PROBABILITY = "assignment_probability"
+DROPPED_BECAUSE = "dropped_because"
+
+# Values of `dropped_because`.
+LOW_QUALITY = "low quality"
+CONTROL = "control"
+NO_POSITION = "no position"
+
+# Columns of the truth of a simulated slide.
+TRUE_CELL_ID = "true_cell_id"
+CELL_TYPE = "cell_type"
+DOMAIN = "domain"
+HAS_NUCLEUS = "has_nucleus"
+
+# Files of a run.
+TRANSCRIPTS_FILE = "transcripts.parquet"
+CELLS_FILE = "cells.h5ad"
+BOUNDARIES_FILE = "cell_boundaries.parquet"
+RUN_FILE = "run.json"
+MODEL_DIR = "model"
+MODEL_WEIGHTS_FILE = "model.safetensors"
+MODEL_CARD_FILE = "model.json"
+
+# Files of a simulated slide, beside the bundle.
+TRUTH_FILE = "truth.parquet"
+TRUTH_CELLS_FILE = "truth_cells.parquet"
+
+# AnnData.
+OBSM_SPATIAL = "spatial"
+LAYER_COUNTS = "counts"
+UNS_RUN = "tissuegraph"

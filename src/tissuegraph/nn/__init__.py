@@ -1,0 +1,1 @@
+"""Networks: torch and PyG only, no AnnData, no files."""

@@ -1,0 +1,217 @@
+"""Training data: a bounded sample of tiles, cut into train, val and test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import polars as pl
+from torch_geometric.data import HeteroData, InMemoryDataset
+
+from tissuegraph import keys
+from tissuegraph.errors import InputError
+from tissuegraph.graph.hetero import GraphParams, TileGraph, hetero_data, tile_graph
+from tissuegraph.segmentation.tile_graphs import fold_of, gene_tokens, inside, reach
+from tissuegraph.tiles.plan import Tile, plan_tiles
+from tissuegraph.tiles.store import TileStore
+from tissuegraph.tiles.survey import Survey
+from tissuegraph.tiles.tensors import load_graph, save_graph
+
+CARD_FILE = "dataset.json"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class DatasetParams:
+    """Which tiles are taken for training, and how many."""
+
+    tile_transcripts: int = 8_000
+    """Transcripts in the core of a training tile, at most."""
+    max_tiles: int = 60
+    """Tiles taken from the slide, at most, however large it is."""
+    val_share: float = 0.15
+    """Share of the tiles for validation."""
+    test_share: float = 0.1
+    """Share of the tiles for the final test."""
+
+
+def write_dataset(
+    survey: Survey,
+    store: TileStore,
+    folder: Path,
+    *,
+    graph: GraphParams,
+    params: DatasetParams,
+    hops: int,
+    seed: int,
+) -> None:
+    """Sample tiles of a slide and write `folder/{train,val,test}/{raw,processed}`.
+
+    `raw/tile_N.parquet` has the transcripts of the tile and of its halo (`in_core` tells them apart),
+    `raw/tile_N_boundaries.parquet` the outlines; `processed/tile_N.safetensors` the graph; and
+    `dataset.json` the panel and the parameters. Tiles do not overlap, and only transcripts of the core
+    are supervised, so none is in two splits.
+
+    Raises
+    ------
+    InputError
+        If the slide is too small to give a tile to every split.
+    """
+    tiles = sample_tiles(survey, params, seed)
+    for split, chosen in split_tiles(tiles, params, seed).items():
+        target = folder / split
+        (target / "raw").mkdir(parents=True)
+        write_card(target, survey.genes, graph)
+        for tile in chosen:
+            write_raw_tile(target / "raw", tile, survey, store, graph, hops)
+        SpatialTranscriptomicsDataset(target)
+
+
+def sample_tiles(survey: Survey, params: DatasetParams, seed: int) -> list[Tile]:
+    """Cut the slide into small tiles and draw some of those that hold transcripts."""
+    total = int(survey.histogram.counts.sum())
+    size = min(params.tile_transcripts, max(total // 10, 1))
+    tiles = plan_tiles(survey.histogram, max_transcripts=size, min_side=0.0)
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(tiles))[: params.max_tiles]
+    return [tiles[i] for i in chosen]
+
+
+def split_tiles(tiles: list[Tile], params: DatasetParams, seed: int) -> dict[str, list[Tile]]:
+    """Give every tile to one split; at least one tile each."""
+    if len(tiles) < len(SPLITS):
+        message = (
+            f"the slide gives {len(tiles)} tile(s), fewer than train, val and test need; "
+            "take a larger region, or a model trained elsewhere (tissuegraph predict)"
+        )
+        raise InputError(message)
+    order = np.random.default_rng(seed + 1).permutation(len(tiles))
+    n_val = max(round(params.val_share * len(tiles)), 1)
+    n_test = max(round(params.test_share * len(tiles)), 1)
+    parts = np.split(order, [len(tiles) - n_val - n_test, len(tiles) - n_test])
+    return {split: [tiles[i] for i in part] for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def write_card(folder: Path, genes: tuple[str, ...], graph: GraphParams) -> None:
+    """Write `dataset.json`: what the tiles of a split were made with."""
+    (folder / CARD_FILE).write_text(json.dumps({"genes": list(genes), "graph": asdict(graph)}, indent=1))
+
+
+def read_card(folder: Path) -> tuple[tuple[str, ...], GraphParams]:
+    """Read the panel and the graph parameters of a split.
+
+    Raises
+    ------
+    InputError
+        If the folder is not one that `tissuegraph dataset` wrote.
+    """
+    path = folder / CARD_FILE
+    try:
+        card = json.loads(path.read_text())
+        return tuple(card["genes"]), GraphParams(**card["graph"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = (
+            f"{folder} is no training data ({CARD_FILE} is missing or broken); "
+            "make it with `tissuegraph dataset BUNDLE -o DIR` and give DIR/train or DIR/val"
+        )
+        raise InputError(message) from error
+
+
+def write_raw_tile(
+    folder: Path, tile: Tile, survey: Survey, store: TileStore, graph: GraphParams, hops: int
+) -> None:
+    """Write the transcripts and the outlines of one tile with its halo."""
+    bounds = reach(tile.core, survey, graph, hops=hops, rounds=0)
+    table = store.read(bounds)
+    core = inside(table.select(keys.X, keys.Y).to_numpy(), tile.core)
+    name = f"tile_{tile.index}"
+    table.with_columns(pl.Series("in_core", core)).write_parquet(folder / f"{name}.parquet")
+    numbers = survey.outlines_in(bounds)
+    outlines = gpd.GeoDataFrame(
+        {keys.CELL_ID: survey.boundary_ids[numbers].astype(str), "boundary": numbers},
+        geometry=list(survey.outlines[numbers]),
+    )
+    outlines.to_parquet(folder / f"{name}_boundaries.parquet")
+
+
+class SpatialTranscriptomicsDataset(InMemoryDataset):
+    """The tiles of one split as graphs for the network.
+
+    Reads `root/processed/*.safetensors`; a graph that is missing is made from `root/raw`. Nothing is
+    pickled.
+
+    Parameters
+    ----------
+    root
+        A split that `tissuegraph dataset` wrote, e.g. `DIR/train`.
+    transform
+        Called on every graph when it is taken.
+
+    Raises
+    ------
+    InputError
+        If the folder is no training data, or has no tile.
+    """
+
+    def __init__(self, root: str | Path, transform: Callable[[HeteroData], HeteroData] | None = None) -> None:
+        self.genes, self.graph_params = read_card(Path(root))
+        super().__init__(str(root), transform)
+        self._data_list = [load_graph(Path(path)) for path in self.processed_paths]
+        if not self._data_list:
+            message = f"{root} has no tile in raw/; make the training data anew with `tissuegraph dataset`"
+            raise InputError(message)
+
+    @property
+    def raw_file_names(self) -> list[str]:
+        """Transcript files in `raw/`."""
+        return sorted(p.name for p in Path(self.raw_dir).glob("tile_*.parquet") if "boundaries" not in p.name)
+
+    @property
+    def processed_file_names(self) -> list[str]:
+        """Graph files in `processed/`, one a tile."""
+        return [name.replace(".parquet", ".safetensors") for name in self.raw_file_names]
+
+    def process(self) -> None:
+        """Build the graph of every raw tile."""
+        for name, path in zip(self.raw_paths, self.processed_paths, strict=True):
+            graph, in_core = self._raw_graph(Path(name))
+            supervised = in_core & (graph.owner >= 0) & (fold_of(graph.rows) == 1)
+            save_graph(hetero_data(graph, supervised), Path(path))
+
+    def _raw_graph(self, path: Path) -> tuple[TileGraph, np.ndarray]:
+        table = pl.read_parquet(path)
+        outlines = gpd.read_parquet(path.with_name(f"{path.stem}_boundaries.parquet"))
+        graph = tile_graph(
+            tokens=gene_tokens(table[keys.GENE], self.genes),
+            rows=table[keys.ROW].to_numpy(),
+            positions=table.select(keys.X, keys.Y).to_numpy(),
+            outlines=np.asarray(outlines.geometry.values),
+            boundaries=outlines["boundary"].to_numpy(),
+            params=self.graph_params,
+        )
+        return graph, table["in_core"].to_numpy()
+
+    def _process(self) -> None:
+        """Make what is missing; PyG's own version writes pickled notes of its transforms."""
+        if not all(Path(path).exists() for path in self.processed_paths):
+            Path(self.processed_dir).mkdir(exist_ok=True)
+            self.process()
+
+    def len(self) -> int:
+        """Tiles."""
+        return len(self._data_list or [])
+
+    def get(self, idx: int) -> HeteroData:
+        """The graph of a tile; a copy, so that a transform cannot change the dataset."""
+        return (self._data_list or [])[idx].clone()
+
+    def save(self, *_: object) -> None:  # type: ignore[override]
+        """Refused: PyG's format is a pickle."""
+        message = "tiles are written by process(), as safetensors; PyG's pickled format is not used"
+        raise NotImplementedError(message)
+
+    load = save  # type: ignore[assignment]

@@ -1,0 +1,89 @@
+"""A trained model on disk: weights as safetensors, everything else as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tissuegraph import keys
+from tissuegraph.errors import ModelError
+from tissuegraph.graph.hetero import GraphParams
+from tissuegraph.nn.lit import LitSegger, SeggerParams
+from tissuegraph.segmentation.assign import AssignParams
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SegmentationModel:
+    """All that is needed to segment another slide of the same panel."""
+
+    network: LitSegger
+    genes: tuple[str, ...]
+    segger: SeggerParams
+    graph: GraphParams
+    assign: AssignParams
+    num_tx_tokens: int
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` and `model.json` into a new folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        card = {
+            "format": FORMAT,
+            "genes": list(self.genes),
+            "num_tx_tokens": self.num_tx_tokens,
+            "segger": asdict(self.segger),
+            "graph": asdict(self.graph),
+            "assign": asdict(self.assign),
+            "training": self.training,
+        }
+        save_file(weights(self.network), folder / keys.MODEL_WEIGHTS_FILE)
+        (folder / keys.MODEL_CARD_FILE).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+
+
+def weights(network: LitSegger) -> dict[str, Any]:
+    """The weights of the network and its pair score, without the state of the metrics."""
+    parts: dict[str, nn.Module] = {"model": network.model, "score": network.score}
+    return {
+        f"{part}.{name}": value.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def load_model(folder: Path | str) -> SegmentationModel:
+    """Read a model that `train` or `segment` wrote.
+
+    Raises
+    ------
+    ModelError
+        If the folder is missing, is no model, or was cut short.
+    """
+    folder = Path(folder)
+    if (folder / keys.MODEL_DIR / keys.MODEL_CARD_FILE).exists():
+        folder = folder / keys.MODEL_DIR
+    try:
+        card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
+        segger, graph = SeggerParams(**card["segger"]), GraphParams(**card["graph"])
+        assign = AssignParams(**card["assign"])
+        network = LitSegger(card["num_tx_tokens"], segger)
+        network.load_state_dict(load_file(folder / keys.MODEL_WEIGHTS_FILE), strict=False)
+    except FileNotFoundError as error:
+        message = (
+            f"{folder} holds no model ({Path(error.filename or '').name or keys.MODEL_WEIGHTS_FILE} is missing); "
+            "give the folder model/ that `tissuegraph train` or `tissuegraph segment` wrote"
+        )
+        raise ModelError(message) from error
+    except Exception as error:
+        message = f"the model in {folder} cannot be read ({error}); train it again"
+        raise ModelError(message) from error
+    network.eval()
+    return SegmentationModel(
+        network, tuple(card["genes"]), segger, graph, assign, card["num_tx_tokens"], card["training"]
+    )

@@ -1,0 +1,108 @@
+"""The files of a simulated slide: they appear together or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from tissuegraph import keys
+from tissuegraph.errors import OutputError
+from tissuegraph.simulate.arrays import Integers
+from tissuegraph.simulate.stars import Stars
+
+EXPERIMENT_FILE = "experiment.xenium"
+GEO = {
+    "version": "1.0.0",
+    "primary_column": "geometry",
+    "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": None}},
+}
+
+
+@contextmanager
+def whole_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a folder to write into, which becomes `out` at the end, or vanishes on any failure.
+
+    Raises
+    ------
+    OutputError
+        `out` exists and is not to be replaced, or it cannot be written.
+    """
+    refuse_existing(out, overwrite)
+    staging = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        yield staging
+        if out.exists():
+            out.rename(replaced)
+        staging.rename(out)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {out}: {error.strerror or error}; free space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raise `OutputError` unless `out` is free, or is a simulated slide that may be replaced."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if not overwrite:
+        raise OutputError(f"{out} exists already; choose another folder or pass --overwrite.")
+    ours = (out / keys.TRUTH_FILE).is_file() and (out / EXPERIMENT_FILE).is_file()
+    if not ours and not (out.is_dir() and not any(out.iterdir())):
+        raise OutputError(f"{out} is no simulated slide, so it is not replaced; choose another folder.")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file."""
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def names_of(index: Integers, names: list[str]) -> pa.Array:
+    """Return `names[index]` as strings; a negative index gives null."""
+    codes = pa.array(index.astype(np.int32), mask=index < 0)
+    return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).dictionary_decode()
+
+
+def cell_names(index: Integers) -> list[str]:
+    """Return ids as 10x writes them: the number in the letters a to p, and "-1"."""
+    letters = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
+    return [f"{number:08x}".translate(letters) + "-1" for number in (np.asarray(index) + 1).tolist()]
+
+
+def write_rings(path: Path, stars: Stars, names: list[str], size: int = 10_000) -> None:
+    """Write closed rings as 10x does: one row a vertex (`cell_id`, `vertex_x`, `vertex_y`)."""
+    schema = pa.schema([("cell_id", pa.string()), ("vertex_x", pa.float32()), ("vertex_y", pa.float32())])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, len(stars), size):
+            rings = stars.take(slice(start, start + size)).rings().astype(np.float32)
+            owner = np.repeat(np.arange(len(rings)), rings.shape[1])
+            columns = [names_of(owner, names[start : start + size]), *rings.reshape(-1, 2).T.copy()]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def write_truth_cells(path: Path, outlines: Stars, columns: dict[str, pa.Array], size: int = 10_000) -> None:
+    """Write the true outlines as GeoParquet, with `columns` beside them."""
+    fields = [(name, column.type) for name, column in columns.items()]
+    schema = pa.schema([fields[0], ("geometry", pa.binary()), *fields[1:]], {"geo": json.dumps(GEO)})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start in range(0, len(outlines), size):
+            rings = outlines.take(slice(start, start + size)).rings().astype(np.float64)
+            shapes = pa.array(shapely.to_wkb(shapely.polygons(rings)), pa.binary())
+            rest = [column.slice(start, size) for column in columns.values()]
+            writer.write_table(pa.table([rest[0], shapes, *rest[1:]], schema=schema))

@@ -1,0 +1,1 @@
+"""Tiles: a slide is cut once into pieces of bounded size, and every later stage is a map over them."""
