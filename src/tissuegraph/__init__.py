@@ -1,2 +1,86 @@
-"""Graph attention networks for spatial omics: from molecules to cells to tissue."""
+"""Graph attention networks for spatial omics: from molecules to cells to tissue.
 
+`import tissuegraph as tg` loads nothing heavy; each public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tissuegraph import errors, metrics, simulate
+    from tissuegraph.graph.hetero import GraphParams
+    from tissuegraph.io import read_xenium
+    from tissuegraph.nn.lit import LitSegger, SeggerParams
+    from tissuegraph.nn.segger import Segger
+    from tissuegraph.sample import Sample
+    from tissuegraph.segmentation.commands import dataset, predict, segment, train
+    from tissuegraph.segmentation.dataset import DatasetParams, SpatialTranscriptomicsDataset
+    from tissuegraph.segmentation.evaluate import evaluate
+    from tissuegraph.segmentation.predict import PredictParams
+    from tissuegraph.segmentation.train import TrainParams
+
+__all__ = [
+    "DatasetParams",
+    "GraphParams",
+    "LitSegger",
+    "PredictParams",
+    "Sample",
+    "Segger",
+    "SeggerParams",
+    "SpatialTranscriptomicsDataset",
+    "TrainParams",
+    "__version__",
+    "dataset",
+    "errors",
+    "evaluate",
+    "metrics",
+    "predict",
+    "read_xenium",
+    "segment",
+    "simulate",
+    "train",
+]
+
+# The module that brings each name; a sub-package is bound here by being imported.
+_SOURCES = {
+    "DatasetParams": "tissuegraph.segmentation.dataset",
+    "GraphParams": "tissuegraph.graph.hetero",
+    "LitSegger": "tissuegraph.nn.lit",
+    "PredictParams": "tissuegraph.segmentation.predict",
+    "Sample": "tissuegraph.sample",
+    "Segger": "tissuegraph.nn.segger",
+    "SeggerParams": "tissuegraph.nn.lit",
+    "SpatialTranscriptomicsDataset": "tissuegraph.segmentation.dataset",
+    "TrainParams": "tissuegraph.segmentation.train",
+    "dataset": "tissuegraph.segmentation.commands",
+    "errors": "tissuegraph.errors",
+    "evaluate": "tissuegraph.segmentation.evaluate",
+    "metrics": "tissuegraph.metrics.segmentation",
+    "predict": "tissuegraph.segmentation.commands",
+    "read_xenium": "tissuegraph.io",
+    "segment": "tissuegraph.segmentation.commands",
+    "simulate": "tissuegraph.simulate",
+    "train": "tissuegraph.segmentation.commands",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tissuegraph")
+    if name not in _SOURCES:
+        message = f"module 'tissuegraph' has no attribute {name!r}; its names are {', '.join(__all__)}"
+        raise AttributeError(message)
+    module = import_module(_SOURCES[name])
+    if name not in globals():
+        globals()[name] = getattr(module, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,9 @@ from torch_geometric.data import HeteroData
 from tissuegraph.graph.candidates import candidate_pairs
 from tissuegraph.graph.neighbours import nearest_neighbours
 
+GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
+"""Radians; multiples of it are spread evenly over all directions."""
+
 
 @dataclass(frozen=True)
 class GraphParams:
@@ -21,9 +24,9 @@ class GraphParams:
     """Neighbours of a transcript, at most."""
     dist_tx: float = 5.0
     """Farthest neighbour of a transcript."""
-    k_bd: int = 4
+    k_bd: int = 6
     """Boundaries that compete for a transcript, at most."""
-    dist_bd: float = 12.0
+    dist_bd: float = 15.0
     """Farthest boundary that competes for a transcript, measured from its outline."""
 
 
@@ -34,7 +37,7 @@ class TileGraph:
     tokens [N], rows [N] (u64), positions [N, 2]; features [M, F] and boundaries [M] (numbers on the
     slide); neighbours [2, E] (neighbour, transcript); candidates [2, P] (transcript, boundary) with
     distance [P], signed, negative inside; owner [N], the boundary whose outline holds the transcript
-    or -1.
+    or -1; fold [N], the half of that boundary in which it lies, 0 or 1, or -1 outside.
     """
 
     tokens: np.ndarray
@@ -46,6 +49,7 @@ class TileGraph:
     candidates: np.ndarray
     distance: np.ndarray
     owner: np.ndarray
+    fold: np.ndarray
 
 
 def boundary_features(outlines: np.ndarray) -> np.ndarray:
@@ -107,7 +111,26 @@ def tile_graph(
         candidates=np.stack([tx, bd]),
         distance=distance,
         owner=owner,
+        fold=halves(positions, owner, outlines, boundaries),
     )
+
+
+def halves(
+    positions: np.ndarray, owner: np.ndarray, outlines: np.ndarray, boundaries: np.ndarray
+) -> np.ndarray:
+    """Cut every boundary in two through its centre: half 0 or 1 of each transcript inside, else -1, [N].
+
+    The direction of the cut follows from the boundary's number, so it is the same in every tile. One
+    half is compared with what the other half says of the boundary; were the halves mixed, a
+    transcript's neighbours would be part of both sides of the comparison.
+    """
+    fold = np.full(len(owner), -1, np.int64)
+    inside = np.flatnonzero(owner >= 0)
+    centre = shapely.get_coordinates(shapely.centroid(outlines)).reshape(-1, 2)
+    offset = positions[inside].astype(np.float64) - centre[owner[inside]]
+    angle = boundaries[owner[inside]] * GOLDEN_ANGLE
+    fold[inside] = offset[:, 0] * np.cos(angle) + offset[:, 1] * np.sin(angle) > 0
+    return fold
 
 
 def hetero_data(graph: TileGraph, supervised: np.ndarray) -> HeteroData:

@@ -74,6 +74,17 @@ class LitSegger(L.LightningModule):
         self.val_auroc = BinaryAUROC()
         self.val_f1 = BinaryF1Score()
 
+    def start_from(self, gene_vectors: Tensor) -> None:
+        """Let the first embedding of genes start from known coordinates [genes, K], scaled to mean square one.
+
+        The leading columns are taken; columns beyond K, and tokens beyond the genes, stay random.
+        """
+        table = self.model.input[TX].emb.weight  # type: ignore[union-attr, index]
+        scale = gene_vectors.pow(2).mean(0).sqrt().clamp(min=1e-6)
+        width = min(gene_vectors.shape[1], table.shape[1])
+        with torch.no_grad():
+            table[: len(gene_vectors), :width] = (gene_vectors / scale)[:, :width]
+
     def forward(self, data: HeteroData, pairs: Tensor) -> Tensor:
         """Logits [P] of pairs [2, P] (transcript, boundary) of a tile or a batch of tiles."""
         edges = {kind: data[kind].edge_index for kind in (NEIGHBORS, BELONGS)}

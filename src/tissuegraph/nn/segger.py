@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import GATv2Conv, to_hetero
+from torch_geometric.nn import to_hetero
 from torch_geometric.typing import Metadata
+
+from tissuegraph.nn.attention import FusedGATv2Conv
 
 BOUNDARY_FEATURES = ("log_area", "elongation", "solidity", "circularity")
 """What a boundary node carries, in this order: see `graph.hetero.boundary_features`."""
@@ -97,9 +99,9 @@ class Segger(nn.Module):
         per_head = hidden_channels // heads
         options = {"heads": heads, "add_self_loops": False, "aggr": aggr}
         self.input = NodeInput(num_tx_tokens, num_features, init_emb)
-        self.convs = nn.ModuleList(GATv2Conv((w, w), per_head, **options) for w in widths[:-1])
+        self.convs = nn.ModuleList(FusedGATv2Conv((w, w), per_head, **options) for w in widths[:-1])
         self.residuals = nn.ModuleList(nn.Linear(w, hidden_channels) for w in widths[:-1])
-        self.last_conv = GATv2Conv((widths[-1],) * 2, out_channels, concat=False, **options)
+        self.last_conv = FusedGATv2Conv((widths[-1],) * 2, out_channels, concat=False, **options)
         self.last_residual = nn.Linear(widths[-1], out_channels)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -120,7 +122,22 @@ def heterogeneous(model: Segger, aggr: str = "sum") -> nn.Module:
     hetero = to_hetero(model, METADATA, aggr=aggr)
     hetero.input[TX].lin = nn.Identity()
     hetero.input[BD].emb = nn.Identity()
+    _start_alike(hetero)
     return hetero
+
+
+def _start_alike(hetero: nn.Module) -> None:
+    """Let both edge types start from the same weights, and boundary features from none.
+
+    A boundary then starts as the mean of its transcripts, seen through the same maps as a transcript's
+    own surroundings: the two are alike where the genes are alike, before anything is learnt.
+    """
+    for layer in [*hetero.convs, hetero.last_conv]:
+        layer["__".join(BELONGS)].load_state_dict(layer["__".join(NEIGHBORS)].state_dict())
+    for layer in [*hetero.residuals, hetero.last_residual]:
+        layer[BD].load_state_dict(layer[TX].state_dict())
+    nn.init.zeros_(hetero.input[BD].lin.weight)
+    nn.init.zeros_(hetero.input[BD].lin.bias)
 
 
 class PairScore(nn.Module):

@@ -1,4 +1,268 @@
-from dataclasses import dataclass
+"""From scored pairs to cells: distance along the tissue's axis, expression, and what neighbours say.
+
+Every transcript chooses between its candidates and none. The logit of candidate c is
+
+    affinity_weight * affinity(i, c) + log w(d(i, c)) + neighbour_weight * mean_j q(j, c)
+
+with the network's affinity, the weight w of the distance d to the outline (measured in coordinates
+stretched along the local axis), and the mean over neighbours j of their own probability q for the same
+c, by a few rounds of mean field; that of none is `none_logit + neighbour_weight * mean_j q(j, none)`.
+The affinity is trained on nuclei, where every distance is negative, so the weights w cannot be learnt
+there: they, and how much to stretch, are found by the likelihood of the affinities on the slide itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import shapely
+from numba import njit
+
+from tissuegraph.graph.candidates import signed_distance
+from tissuegraph.graph.hetero import TileGraph
+from tissuegraph.segmentation.axes import stretching
+
+DISTANCE_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+"""um; the distance weight is a step function, the first step being the inside."""
+FALL_OFF = 0.6
+"""per um: where the fit of the distance weights starts."""
+STRETCH_POWERS = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
+FAR = 6.0
+"""um; pairs farther apart are nearly all wrong, and show what affinity a wrong pair has."""
+MAX_STRETCH = 4.0
+
+
 @dataclass(frozen=True)
 class AssignParams:
-    x: int = 0
+    """How scored pairs become assignments."""
+
+    affinity_weight: float = 1.0
+    """Weight of the network's logit."""
+    neighbour_weight: float = 8.0
+    """Weight of what the neighbours say."""
+    rounds: int = 4
+    """Rounds of mean field: how many neighbours away a transcript is heard."""
+    none_logit: float = -3.0
+    """Logit of belonging to no cell, where the distance weights of candidates average to one."""
+    min_probability: float = 0.5
+    """Probability below which a transcript stays unassigned."""
+
+
+@dataclass(frozen=True)
+class FittedAssignment:
+    """What the slide told.
+
+    log_weights by step of the distance; stretch_power, which turns ratios into stretch; and
+    affinity_offset, which makes `exp(affinity)` a likelihood ratio: one on average over wrong pairs.
+    """
+
+    log_weights: tuple[float, ...] = field(
+        default_factory=lambda: tuple(-FALL_OFF * np.array((*DISTANCE_EDGES, 12.0)))
+    )
+    stretch_power: float = 0.0
+    affinity_offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Scored pairs of a tile, sorted by transcript.
+
+    tx, bd [P] as in the tile's graph; distance [P] um; affinity [P]; first [N + 1], where each
+    transcript's pairs start.
+    """
+
+    tx: np.ndarray
+    bd: np.ndarray
+    distance: np.ndarray
+    affinity: np.ndarray
+    first: np.ndarray
+
+
+def stretched_distance(
+    graph: TileGraph, outlines: np.ndarray, angle: np.ndarray, stretch: np.ndarray
+) -> np.ndarray:
+    """Distance [P] of the graph's pairs after stretching each outline's surroundings along its axis.
+
+    outlines, angle (radians) and stretch are those of the graph's boundaries, [M].
+    """
+    tx, bd = graph.candidates
+    if (stretch == 1.0).all() or len(tx) == 0:
+        return graph.distance
+    maps = stretching(angle, stretch)
+    centre = shapely.get_coordinates(shapely.centroid(outlines))
+    corners, owner = shapely.get_coordinates(outlines, return_index=True)
+    moved = np.einsum("nij,nj->ni", maps[owner], corners - centre[owner])
+    warped = shapely.set_coordinates(outlines.copy(), moved)
+    points = np.einsum("nij,nj->ni", maps[bd], graph.positions[tx].astype(np.float64) - centre[bd])
+    return signed_distance(points[:, 0], points[:, 1], warped, np.arange(len(tx)), bd)
+
+
+def local_stretch(ratio: np.ndarray, power: float) -> np.ndarray:
+    """How much longer than wide cells are, [M], from how much less expression changes along them."""
+    return np.clip(ratio**power, 1.0, MAX_STRETCH)
+
+
+def pairs_of(graph: TileGraph, distance: np.ndarray, affinity: np.ndarray) -> Candidates:
+    """Put the scored pairs of a tile together."""
+    tx, bd = graph.candidates
+    first = np.searchsorted(tx, np.arange(len(graph.tokens) + 1))
+    return Candidates(tx, bd, distance, affinity, first)
+
+
+def step_of(distance: np.ndarray) -> np.ndarray:
+    """Number of the distance's step, [P]."""
+    return np.digitize(distance, DISTANCE_EDGES)
+
+
+def probabilities(logits: np.ndarray, none: float | np.ndarray, pairs: Candidates) -> np.ndarray:
+    """Softmax over each transcript's candidates and none: the candidates' probabilities [P]."""
+    n = len(pairs.first) - 1
+    top = np.full(n, none, np.float64)
+    np.maximum.at(top, pairs.tx, logits)
+    weight = np.exp(logits - top[pairs.tx])
+    total = np.bincount(pairs.tx, weight, n) + np.exp(none - top)
+    return weight / total[pairs.tx]
+
+
+def fit_distance(
+    tiles: list[Candidates], params: AssignParams, rounds: int = 30
+) -> tuple[np.ndarray, float]:
+    """Distance weights under which distance and affinity agree, and their mean log-likelihood gain.
+
+    Iterative scaling: a step's weight grows by the ratio of what its pairs receive with the affinity to
+    what they receive without. The gain is the log-likelihood of the affinities, a transcript.
+    """
+    steps = [step_of(pairs.distance) for pairs in tiles]
+    centres = np.array((*DISTANCE_EDGES, 12.0))
+    log_weights = -FALL_OFF * centres
+    for _ in range(rounds):
+        given, expected = np.ones(len(centres)), np.ones(len(centres))
+        for pairs, step in zip(tiles, steps, strict=True):
+            prior = log_weights[step]
+            with_affinity = prior + params.affinity_weight * pairs.affinity
+            given += np.bincount(step, probabilities(with_affinity, params.none_logit, pairs), len(centres))
+            expected += np.bincount(step, probabilities(prior, params.none_logit, pairs), len(centres))
+        log_weights = log_weights + np.log(given / expected)
+    gain = sum(_gain(p, log_weights[s], params) for p, s in zip(tiles, steps, strict=True))
+    return log_weights, gain / max(sum(len(p.first) - 1 for p in tiles), 1)
+
+
+def _gain(pairs: Candidates, prior: np.ndarray, params: AssignParams) -> float:
+    n = len(pairs.first) - 1
+    none = np.exp(params.none_logit)
+    with_affinity = np.exp(prior + params.affinity_weight * pairs.affinity)
+    ratio = (np.bincount(pairs.tx, with_affinity, n) + none) / (np.bincount(pairs.tx, np.exp(prior), n) + none)
+    return float(np.log(ratio).sum())
+
+
+def assign(
+    pairs: Candidates, neighbours: np.ndarray, fitted: FittedAssignment, params: AssignParams
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose a boundary for every transcript of a tile.
+
+    Parameters
+    ----------
+    pairs
+        Scored candidates.
+    neighbours
+        [2, E] (neighbour, transcript), sorted by transcript.
+
+    Returns
+    -------
+    The chosen boundary [N], -1 where none is likely enough, and its probability [N] (0 there).
+    """
+    prior = np.asarray(fitted.log_weights)[step_of(pairs.distance)]
+    base = prior + params.affinity_weight * pairs.affinity.astype(np.float64) - fitted.affinity_offset
+    first_neighbour = np.searchsorted(neighbours[1], np.arange(len(pairs.first)))
+    q = _mean_field(
+        base,
+        params.none_logit,
+        pairs.first,
+        pairs.bd,
+        neighbours[0],
+        first_neighbour,
+        params.neighbour_weight,
+        params.rounds,
+    )
+    return _best(q, pairs, params.min_probability)
+
+
+def _best(q: np.ndarray, pairs: Candidates, min_probability: float) -> tuple[np.ndarray, np.ndarray]:
+    n = len(pairs.first) - 1
+    order = np.lexsort((pairs.bd, -q, pairs.tx))
+    tx = pairs.tx[order]
+    first = order[np.r_[True, tx[1:] != tx[:-1]]] if len(tx) else order
+    first = first[q[first] >= min_probability]
+    boundary, probability = np.full(n, -1, np.int64), np.zeros(n)
+    boundary[pairs.tx[first]] = pairs.bd[first]
+    probability[pairs.tx[first]] = q[first]
+    return boundary, probability
+
+
+@njit(cache=True, nogil=True)
+def _mean_field(base, none, first, boundary, neighbour, first_neighbour, weight, rounds):  # type: ignore[no-untyped-def]
+    n = len(first) - 1
+    q, q_none = np.empty(len(base)), np.empty(n)
+    support, support_none = np.zeros(len(base)), np.zeros(n)
+    for step in range(rounds + 1):
+        for i in range(n):
+            top = none + weight * support_none[i]
+            for p in range(first[i], first[i + 1]):
+                top = max(top, base[p] + weight * support[p])
+            total = np.exp(none + weight * support_none[i] - top)
+            q_none[i] = total
+            for p in range(first[i], first[i + 1]):
+                q[p] = np.exp(base[p] + weight * support[p] - top)
+                total += q[p]
+            q_none[i] /= total
+            for p in range(first[i], first[i + 1]):
+                q[p] /= total
+        if step == rounds:
+            break
+        for i in range(n):
+            degree = first_neighbour[i + 1] - first_neighbour[i]
+            support_none[i] = 0.0
+            for p in range(first[i], first[i + 1]):
+                support[p] = 0.0
+            for e in range(first_neighbour[i], first_neighbour[i + 1]):
+                j = neighbour[e]
+                support_none[i] += q_none[j] / degree
+                for p in range(first[i], first[i + 1]):
+                    for r in range(first[j], first[j + 1]):
+                        if boundary[r] == boundary[p]:
+                            support[p] += q[r] / degree
+                            break
+    return q
+
+
+def affinity_offset(tiles: list[TileGraph], affinities: list[np.ndarray], weight: float) -> float:
+    """Log of the mean weighted `exp(affinity)` over far pairs; 0 where there are none."""
+    far = np.concatenate([a[graph.distance > FAR] for graph, a in zip(tiles, affinities, strict=True)])
+    return float(np.log(np.exp(weight * far).mean())) if len(far) else 0.0
+
+
+def fit_assignment(
+    tiles: list[TileGraph],
+    affinities: list[np.ndarray],
+    outlines: list[np.ndarray],
+    axes: list[tuple[np.ndarray, np.ndarray]],
+    params: AssignParams,
+) -> FittedAssignment:
+    """Choose the stretch, and fit the distance weights, by the likelihood of the affinities.
+
+    affinities [P] of each tile's pairs; outlines, and axes as (angle, ratio), of its boundaries.
+    """
+    offset = affinity_offset(tiles, affinities, params.affinity_weight)
+    affinities = [affinity - offset / params.affinity_weight for affinity in affinities]
+    best, best_gain = FittedAssignment(affinity_offset=offset), -np.inf
+    for power in STRETCH_POWERS:
+        pairs = [
+            pairs_of(graph, stretched_distance(graph, shapes, angle, local_stretch(ratio, power)), affinity)
+            for graph, affinity, shapes, (angle, ratio) in zip(tiles, affinities, outlines, axes, strict=True)
+        ]
+        log_weights, gain = fit_distance(pairs, params)
+        if gain > best_gain:
+            best_gain = gain
+            best = replace(best, log_weights=tuple(map(float, log_weights)), stretch_power=power)
+    return best

@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData, InMemoryDataset
 from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.graph.hetero import GraphParams, TileGraph, hetero_data, tile_graph
-from tissuegraph.segmentation.tile_graphs import fold_of, gene_tokens, inside, reach
+from tissuegraph.segmentation.tile_graphs import gene_tokens, inside, reach
 from tissuegraph.tiles.plan import Tile, plan_tiles
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
@@ -179,7 +179,7 @@ class SpatialTranscriptomicsDataset(InMemoryDataset):
         """Build the graph of every raw tile."""
         for name, path in zip(self.raw_paths, self.processed_paths, strict=True):
             graph, in_core = self._raw_graph(Path(name))
-            supervised = in_core & (graph.owner >= 0) & (fold_of(graph.rows) == 1)
+            supervised = in_core & (graph.fold == 1)
             save_graph(hetero_data(graph, supervised), Path(path))
 
     def _raw_graph(self, path: Path) -> tuple[TileGraph, np.ndarray]:

@@ -12,14 +12,6 @@ from tissuegraph.tiles.plan import Bounds, grown
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
 
-FOLD_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""Fibonacci hashing: neighbouring rows fall into either fold."""
-
-
-def fold_of(rows: np.ndarray) -> np.ndarray:
-    """Fold 0 or 1 of each transcript, from its row alone: the same in every tile, [N]."""
-    return ((rows.astype(np.uint64) * FOLD_MULTIPLIER) >> np.uint64(63)).astype(np.int64)
-
 
 def inside(positions: np.ndarray, core: Bounds) -> np.ndarray:
     """Whether positions [N, 2] lie in the core, [N]."""

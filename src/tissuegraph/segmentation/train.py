@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from scipy import sparse
 from torch_geometric.loader import DataLoader
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError, ModelError
 from tissuegraph.nn.lit import LitSegger, SeggerParams
 from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
+from tissuegraph.segmentation.gene_vectors import gene_vectors
 from tissuegraph.segmentation.machine import check_machine
 from tissuegraph.segmentation.model import SegmentationModel
 
@@ -66,7 +69,9 @@ def fit(
     val_tiles = SpatialTranscriptomicsDataset(val_dir)
     tokens = check_panel(train_tiles, val_tiles, num_tx_tokens)
     L.seed_everything(seed, workers=True, verbose=False)
+    vectors = gene_vectors(nuclear_counts(train_tiles))
     network = LitSegger(tokens, segger, params.learning_rate)
+    network.start_from(torch.from_numpy(vectors))
     best = ModelCheckpoint(dirpath=root / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False)
     stop = EarlyStopping(monitor="val_loss", patience=params.patience)
     trainer = _trainer(root, params, accelerator, [best, stop], progress)
@@ -88,6 +93,18 @@ def fit(
         "seconds": round(time.perf_counter() - started, 2),
     }
     return network, train_tiles, history
+
+
+def nuclear_counts(tiles: SpatialTranscriptomicsDataset) -> sparse.csr_matrix:
+    """Count the genes of the transcripts that message passing may use, [nuclei, genes]."""
+    cells, genes, offset = [], [], 0
+    for tile in tiles:
+        tx, bd = tile["tx", "belongs", "bd"].edge_index.numpy()
+        cells.append(bd + offset)
+        genes.append(tile["tx"].x.numpy()[tx])
+        offset += tile["bd"].num_nodes
+    cell, gene = np.concatenate(cells), np.concatenate(genes)
+    return sparse.csr_matrix((np.ones(len(cell)), (cell, gene)), shape=(offset, len(tiles.genes)))
 
 
 def check_panel(

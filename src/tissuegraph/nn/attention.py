@@ -1,0 +1,179 @@
+"""FusedGATv2Conv: PyG's `GATv2Conv` without messages in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch_geometric import EdgeIndex
+from torch_geometric.nn import GATv2Conv
+
+from tissuegraph.nn import attention_kernels as kernels
+from tissuegraph.nn.neighbour_lists import NeighbourLists, lists_of
+
+MAX_CHANNELS = 128
+"""Channels of a head beyond which a row no longer fits the registers, and PyG's code runs."""
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """One pool a process: the threads of a parent are gone after a fork."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="attention")
+
+
+def _in_chunks(kernel: Callable[[int, int, int], None], bounds: list[tuple[int, int]]) -> None:
+    """Call `kernel(chunk, first, last)` for every range, on as many threads as torch uses.
+
+    These are Python threads, as numba's own can neither be forked nor be called by two threads at once.
+    """
+    workers = torch.get_num_threads()
+    jobs = [(chunk, first, last) for chunk, (first, last) in enumerate(bounds)]
+    if min(workers, len(jobs)) == 1:
+        for job in jobs:
+            kernel(*job)
+        return
+    pool = _pool(os.getpid(), workers)
+    for done in [pool.submit(kernel, *job) for job in jobs]:
+        done.result()
+
+
+class _Attend(Function):
+    """`out_i = sum_j softmax_j(att . leaky_relu(x_l[j] + x_r[i])) x_l[j]`, [M, heads, channels]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_l: Tensor, x_r: Tensor, att: Tensor, slope: float, lists: NeighbourLists
+    ) -> Tensor:
+        x_l, x_r, att = (part.contiguous() for part in (x_l, x_r, att))
+        out = torch.empty_like(x_r)
+        norm = out.new_empty(len(out), 2, out.shape[1])
+        ctx.save_for_backward(x_l, x_r, att, out, norm)
+        ctx.lists, ctx.lanes, ctx.slope = lists, (0,) * att.shape[2], att.numpy().dtype.type(slope)
+        arrays = [part.numpy() for part in (x_l, x_r, att)]
+        arguments = (
+            ctx.lanes,
+            lists.pointer,
+            lists.neighbours,
+            *arrays,
+            ctx.slope,
+            out.numpy(),
+            norm.numpy(),
+        )
+        _in_chunks(lambda _, first, last: kernels.forward(*arguments, first, last), lists.bounds)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_out: Tensor) -> tuple[Tensor | None, ...]:
+        x_l, x_r, att, out, norm = (part.numpy() for part in ctx.saved_tensors)
+        grad = of_out.contiguous().numpy()
+        inputs = (x_l, x_r, att, ctx.slope)
+        known, grad_r, grad_l = (
+            np.empty_like(norm, shape=(len(out), 3, out.shape[1])),
+            np.empty_like(x_r),
+            np.empty_like(x_l),
+        )
+
+        lists = ctx.lists
+        # One sum over all edges: a part a chunk, in double precision, added in order.
+        parts = np.zeros((len(lists.bounds), *att.shape[1:]))
+        walk = (ctx.lanes, lists.pointer, lists.neighbours, *inputs, out, norm, grad, known, grad_r)
+        _in_chunks(
+            lambda n, first, last: kernels.backward_targets(*walk, parts[n], first, last), lists.bounds
+        )
+
+        heard = lists.transposed
+        back = (ctx.lanes, heard.pointer, heard.neighbours, *inputs, grad, known, grad_l)
+        _in_chunks(lambda _, first, last: kernels.backward_sources(*back, first, last), heard.bounds)
+        of_att = parts.sum(0, keepdims=True).astype(att.dtype)
+        return torch.from_numpy(grad_l), torch.from_numpy(grad_r), torch.from_numpy(of_att), None, None
+
+
+class FusedGATv2Conv(GATv2Conv):
+    """PyG's `GATv2Conv`, several times faster on the CPU: same arguments, parameters and results.
+
+    It walks the neighbours of each target, forth and, for the gradient, back, and writes no message to
+    memory. What the walk does not cover runs as PyG's own code: other devices, edge features, dropout in
+    training, aggregations other than the sum, returned weights, hooks, explanations, compilation. Not
+    covered, and an error, are second derivatives.
+
+    Two runs are bit-equal, whatever the number of threads. Under mixed precision the walk is in the
+    precision of the parameters.
+
+    References
+    ----------
+    Brody et al. 2022 (GATv2); Dao et al. 2022 (a softmax that is computed again for the gradient).
+    """
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        edge_index: Tensor,
+        edge_attr: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> Any:
+        """Attend: x [N, F] or ([N, F], [M, F']) and edge_index [2, E] -> [M, heads * channels]."""
+        pair = (x, x) if isinstance(x, Tensor) else x
+        lists = None
+        if edge_attr is None and return_attention_weights is None and self._fits(*pair, edge_index):
+            lists = lists_of(edge_index, len(pair[0]), len(pair[1]), self.add_self_loops)
+        if lists is None:
+            return super().forward(x, edge_index, edge_attr, return_attention_weights)
+        x_l = self._project(self.lin_l, pair[0])
+        x_r = x_l if self.share_weights and isinstance(x, Tensor) else self._project(self.lin_r, pair[1])
+        out = _Attend.apply(x_l, x_r, self.att, self.negative_slope, lists)
+        out = out.flatten(1) if self.concat else out.mean(dim=1)
+        if self.res is not None:
+            out = out + self.res(pair[1])
+        return out if self.bias is None else out + self.bias
+
+    def _project(self, linear: nn.Module, x: Tensor) -> Tensor:
+        return linear(x).to(self.att.dtype).view(-1, self.heads, self.out_channels)
+
+    def _fits(self, x_l: Tensor, x_r: Tensor, edge_index: Tensor) -> bool:
+        """Say whether the kernels cover this call."""
+        return (
+            not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+            and self.aggr in ("add", "sum")
+            and self.flow == "source_to_target"
+            and not (self.dropout and self.training)
+            and not self.explain
+            and not self._hooked()
+            and self.out_channels <= MAX_CHANNELS
+            and self.att.dtype in (torch.float32, torch.float64)
+            and all(_is_plain(x) for x in (x_l, x_r, self.att))
+            and _is_edge_list(edge_index, len(x_l), len(x_r))
+        )
+
+    def _hooked(self) -> bool:
+        """Say whether someone listens to the steps of message passing."""
+        steps = ("propagate", "message", "aggregate", "message_and_aggregate", "edge_update")
+        return any(getattr(self, f"_{step}_forward{when}_hooks") for step in steps for when in ("", "_pre"))
+
+
+def _is_plain(x: Any) -> bool:
+    """Say whether this is a matrix or more in main memory, and no subclass with a life of its own."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.device.type == "cpu"
+        and x.layout == torch.strided
+        and x.dim() >= 2
+    )
+
+
+def _is_edge_list(edge_index: Any, num_sources: int, num_targets: int) -> bool:
+    """Say whether these are edges [2, E] between that many nodes, as far as they say how many."""
+    if isinstance(edge_index, EdgeIndex):
+        sizes = zip(edge_index.sparse_size(), (num_sources, num_targets), strict=True)
+        if any(said not in (None, seen) for said, seen in sizes):
+            return False
+        edge_index = edge_index.as_tensor()
+    return _is_plain(edge_index) and len(edge_index) == 2 and edge_index.dtype in (torch.int64, torch.int32)

@@ -1,0 +1,112 @@
+"""Edges sorted by the node that hears them, once for all layers of a network."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+from torch_geometric import EdgeIndex
+from torch_geometric.utils import add_self_loops, remove_self_loops
+
+from tissuegraph.nn.attention_kernels import compiled
+
+MAX_CHUNKS = 64
+ITEMS_A_CHUNK = 4096
+
+
+@compiled
+def _fingerprint(sources, targets):  # type: ignore[no-untyped-def]
+    """Hash edges [E], [E] in their order into 64 bits (multiply and shift, as in splitmix)."""
+    result = np.uint64(0)
+    for edge in range(len(sources)):
+        word = (np.uint64(sources[edge]) << np.uint64(32)) + np.uint64(targets[edge])
+        word = (word ^ (np.uint64(edge) * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
+        result += word ^ (word >> np.uint64(32))
+    return result
+
+
+@compiled
+def _within(sources, targets, num_sources, num_targets):  # type: ignore[no-untyped-def]
+    """Say whether every edge joins nodes that exist."""
+    right = True
+    for edge in range(len(sources)):
+        right &= 0 <= sources[edge] < num_sources
+        right &= 0 <= targets[edge] < num_targets
+    return right
+
+
+@compiled
+def _sort(rows, neighbours, num_rows):  # type: ignore[no-untyped-def]
+    """Sort edges [E], [E] by row, stably: where each row starts [num_rows + 1], and its neighbours [E]."""
+    pointer = np.zeros(num_rows + 1, np.int64)
+    for row in rows:
+        pointer[row + 1] += 1
+    pointer = np.cumsum(pointer)
+    place = pointer.copy()
+    ordered = np.empty(len(rows), np.int32)
+    for edge in range(len(rows)):
+        row = rows[edge]
+        ordered[place[row]] = neighbours[edge]
+        place[row] += 1
+    return pointer, ordered
+
+
+class NeighbourLists:
+    """The neighbours of every row in CSR form, cut into chunks that the graph alone decides.
+
+    Attributes
+    ----------
+    pointer
+        [rows + 1] start of each row's neighbours.
+    neighbours
+        [E] numbers of the neighbours.
+    bounds
+        Ranges `[first, last)` of rows of about equal work; the result does not depend on how many threads
+        share them.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.int64], neighbours: NDArray[Any], num_rows: int, num_others: int
+    ) -> None:
+        self.pointer, self.neighbours = _sort(rows, neighbours, num_rows)
+        self.num_others = num_others
+        work = self.pointer + np.arange(num_rows + 1)
+        count = min(MAX_CHUNKS, 1 + int(work[-1]) // ITEMS_A_CHUNK)
+        cuts = np.searchsorted(work, np.linspace(0, work[-1], count + 1)[1:-1]).tolist()
+        self.bounds: list[tuple[int, int]] = list(zip([0, *cuts], [*cuts, num_rows], strict=True))
+
+    @cached_property
+    def transposed(self) -> NeighbourLists:
+        """The same edges, by neighbour; only a gradient asks for it."""
+        num_rows = len(self.pointer) - 1
+        rows = np.repeat(np.arange(num_rows), np.diff(self.pointer))
+        return NeighbourLists(self.neighbours.astype(np.int64), rows, self.num_others, num_rows)
+
+
+_known_lists: Any = WeakTensorKeyDictionary()
+"""Lists of an edge tensor for as long as it lives; the layers of a network share one edge tensor."""
+
+
+def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, loops: bool) -> NeighbourLists | None:
+    """Sort the edges by target, or find them sorted; None where an edge joins a node that is not there."""
+    edges = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+    sources, targets = (row.contiguous().numpy() for row in edges.long())
+    # A tensor can change unseen by torch (through numpy), so that its content must be the key.
+    key = (_fingerprint(sources, targets), len(sources), num_sources, num_targets, loops)
+    found = _known_lists.get(edge_index)
+    if found is not None and found[0] == key:
+        return found[1]
+    if not _within(sources, targets, num_sources, num_targets):
+        return None
+    if loops:
+        edges, _ = remove_self_loops(edges)
+        edges, _ = add_self_loops(edges, num_nodes=min(num_sources, num_targets))
+        sources, targets = (row.contiguous().numpy() for row in edges.long())
+    lists = NeighbourLists(targets, sources, num_targets, num_sources)
+    _known_lists[edge_index] = (key, lists)
+    return lists

@@ -1,0 +1,117 @@
+"""The direction along which cells are elongated, found from expression alone.
+
+Inside a cell expression changes little, across its border it changes much. So where cells are
+elongated, expression changes less along them than across: the structure tensor of the expression field
+(the gradients' outer products, averaged over the surroundings) has its small eigenvalue along the cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from tissuegraph.tiles.plan import Bounds, grown
+
+PIXEL = 1.5
+"""um; the field is drawn on a grid that starts at zero, whatever the tile."""
+BLUR = 2.0
+"""um; standard deviation of the field's own blur."""
+SURROUNDINGS = 30.0
+"""um; standard deviation of the average over the surroundings."""
+BLOCK = 10.0
+"""um; side of the blocks in which tensors are summed."""
+TRUNCATE = 3.0
+MARGIN = TRUNCATE * BLUR + 3 * PIXEL
+"""um around a tile that its own blocks depend on."""
+DENSITY_FLOOR = 0.2
+"""Share of the slide's mean density below which the field fades instead of being divided by noise."""
+
+
+@dataclass
+class TensorGrid:
+    """Structure tensors by block: sums [nx, ny, 3] of xx, yy, xy; block (0, 0) starts at `origin`."""
+
+    sums: np.ndarray
+    origin: tuple[int, int]
+
+    @classmethod
+    def over(cls, extent: Bounds) -> TensorGrid:
+        """An empty grid over an extent in um."""
+        low = np.floor(np.array(extent[:2]) / BLOCK).astype(int)
+        high = np.floor(np.array(extent[2:]) / BLOCK).astype(int) + 1
+        return cls(np.zeros((*(high - low), 3)), (int(low[0]), int(low[1])))
+
+    def add(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> None:
+        """Add what the transcripts of a tile (core and `MARGIN` around it) say of the core's blocks.
+
+        positions [N, 2] um, vectors [N, K] of their genes, density in transcripts per um2.
+        """
+        ground = _intersection(core, self._extent())
+        if ground is None:
+            return
+        first, shape = _pixels(grown(ground, MARGIN))
+        pixel = np.floor(positions / PIXEL).astype(np.int64) - first
+        there = ((pixel >= 0) & (pixel < shape)).all(1)
+        flat = pixel[there] @ np.array([shape[1], 1])
+        tensor = _structure_tensor(flat, vectors[there], tuple(shape), density)
+        centre = [(first[a] + np.arange(shape[a]) + 0.5) * PIXEL for a in (0, 1)]
+        own = [(centre[a] >= core[a]) & (centre[a] < core[a + 2]) for a in (0, 1)]
+        block = [np.floor(centre[a] / BLOCK).astype(int) - self.origin[a] for a in (0, 1)]
+        own = [own[a] & (block[a] >= 0) & (block[a] < self.sums.shape[a]) for a in (0, 1)]
+        index = np.ix_(block[0][own[0]], block[1][own[1]])
+        np.add.at(self.sums, index, tensor[np.ix_(own[0], own[1])])
+
+    def _extent(self) -> Bounds:
+        x0, y0 = (BLOCK * start for start in self.origin)
+        return (x0, y0, x0 + BLOCK * self.sums.shape[0], y0 + BLOCK * self.sums.shape[1])
+
+    def axes_at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Direction along which expression changes least, and how much less, at points [M, 2] um.
+
+        Returns the angle [M] (radians from x) and the ratio [M] (square root of the large over the
+        small eigenvalue, 1 where no direction stands out).
+        """
+        smooth = [gaussian_filter(self.sums[..., i], SURROUNDINGS / BLOCK, mode="nearest") for i in range(3)]
+        at = (points / BLOCK - np.array(self.origin) - 0.5).T
+        xx, yy, xy = (map_coordinates(part, at, order=1, mode="nearest") for part in smooth)
+        difference = np.sqrt((xx - yy) ** 2 + 4 * xy**2)
+        large, small = xx + yy + difference, xx + yy - difference
+        ratio = np.sqrt(np.divide(large, small, out=np.ones_like(large), where=small > 1e-9 * large))
+        return 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2, np.maximum(ratio, 1.0)
+
+
+def _pixels(bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
+    first = np.floor(np.array(bounds[:2]) / PIXEL).astype(np.int64)
+    return first, np.floor(np.array(bounds[2:]) / PIXEL).astype(np.int64) + 1 - first
+
+
+def _structure_tensor(
+    flat: np.ndarray, vectors: np.ndarray, shape: tuple[int, int], density: float
+) -> np.ndarray:
+    """Sum over axes of the gradients' products, [nx, ny, 3] (xx, yy, xy), of the mean gene vector."""
+
+    def blurred(weights: np.ndarray | None) -> np.ndarray:
+        image = np.bincount(flat, weights, shape[0] * shape[1]).reshape(shape)
+        return gaussian_filter(image, BLUR / PIXEL, truncate=TRUNCATE, mode="constant")
+
+    amount = blurred(None) + DENSITY_FLOOR * density * PIXEL**2
+    tensor = np.zeros((*shape, 3))
+    for axis in range(vectors.shape[1]):
+        dx, dy = np.gradient(blurred(vectors[:, axis].astype(np.float64)) / amount)
+        tensor += np.stack([dx * dx, dy * dy, dx * dy], -1)
+    return tensor
+
+
+def _intersection(a: Bounds, b: Bounds) -> Bounds | None:
+    box = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def stretching(angle: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+    """Linear maps [M, 2, 2] that shrink along the axis and stretch across it, by sqrt(stretch) each."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    along = np.stack([cos, sin], -1) / np.sqrt(stretch)[:, None]
+    across = np.stack([-sin, cos], -1) * np.sqrt(stretch)[:, None]
+    return np.stack([along, across], 1)
