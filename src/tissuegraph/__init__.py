@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, simulate
-    from tissuegraph.graph.hetero import GraphParams
+    from tissuegraph.graph.params import GraphParams
     from tissuegraph.io import read_xenium
-    from tissuegraph.nn.lit import LitSegger, SeggerParams
+    from tissuegraph.nn.lit import LitSegger
+    from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import dataset, predict, segment, train
-    from tissuegraph.segmentation.dataset import DatasetParams, SpatialTranscriptomicsDataset
+    from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
     from tissuegraph.segmentation.evaluate import evaluate
-    from tissuegraph.segmentation.predict import PredictParams
-    from tissuegraph.segmentation.train import TrainParams
+    from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 
 __all__ = [
+    "AssignParams",
     "DatasetParams",
     "GraphParams",
     "LitSegger",
@@ -45,15 +46,16 @@ __all__ = [
 
 # The module that brings each name; a sub-package is bound here by being imported.
 _SOURCES = {
-    "DatasetParams": "tissuegraph.segmentation.dataset",
-    "GraphParams": "tissuegraph.graph.hetero",
+    "AssignParams": "tissuegraph.segmentation.params",
+    "DatasetParams": "tissuegraph.segmentation.params",
+    "GraphParams": "tissuegraph.graph.params",
     "LitSegger": "tissuegraph.nn.lit",
-    "PredictParams": "tissuegraph.segmentation.predict",
+    "PredictParams": "tissuegraph.segmentation.params",
     "Sample": "tissuegraph.sample",
     "Segger": "tissuegraph.nn.segger",
-    "SeggerParams": "tissuegraph.nn.lit",
+    "SeggerParams": "tissuegraph.nn.params",
     "SpatialTranscriptomicsDataset": "tissuegraph.segmentation.dataset",
-    "TrainParams": "tissuegraph.segmentation.train",
+    "TrainParams": "tissuegraph.segmentation.params",
     "dataset": "tissuegraph.segmentation.commands",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.segmentation.evaluate",

@@ -21,6 +21,7 @@ DROPPED_BECAUSE = "dropped_because"
 LOW_QUALITY = "low quality"
 CONTROL = "control"
 NO_POSITION = "no position"
+UNKNOWN_GENE = "unknown gene"
 
 # Columns of the truth of a simulated slide.
 TRUE_CELL_ID = "true_cell_id"

@@ -11,23 +11,10 @@ from torch_geometric.data import HeteroData
 
 from tissuegraph.graph.candidates import candidate_pairs
 from tissuegraph.graph.neighbours import nearest_neighbours
+from tissuegraph.graph.params import GraphParams
 
 GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
 """Radians; multiples of it are spread evenly over all directions."""
-
-
-@dataclass(frozen=True)
-class GraphParams:
-    """How a tile becomes a graph; distances in um."""
-
-    k_tx: int = 10
-    """Neighbours of a transcript, at most."""
-    dist_tx: float = 5.0
-    """Farthest neighbour of a transcript."""
-    k_bd: int = 6
-    """Boundaries that compete for a transcript, at most."""
-    dist_bd: float = 15.0
-    """Farthest boundary that competes for a transcript, measured from its outline."""
 
 
 @dataclass(frozen=True)

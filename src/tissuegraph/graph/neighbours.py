@@ -34,7 +34,9 @@ def nearest_neighbours(positions: np.ndarray, k: int, max_distance: float) -> np
         return np.empty((2, 0), np.int64)
     asked = min(k + 1 + SPARE, n)
     tree = cKDTree(positions)
-    distance, neighbour = tree.query(positions, k=asked, distance_upper_bound=np.nextafter(max_distance, np.inf))
+    distance, neighbour = tree.query(
+        positions, k=asked, distance_upper_bound=np.nextafter(max_distance, np.inf)
+    )
     own = neighbour == np.arange(n)[:, None]
     distance = np.where(own | (neighbour == n), np.inf, distance)
     order = np.lexsort((neighbour, distance), axis=1)[:, :k]

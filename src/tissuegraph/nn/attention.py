@@ -29,7 +29,7 @@ def _pool(process: int, workers: int) -> ThreadPoolExecutor:  # noqa: ARG001
     return ThreadPoolExecutor(workers, thread_name_prefix="attention")
 
 
-def _in_chunks(kernel: Callable[[int, int, int], None], bounds: list[tuple[int, int]]) -> None:
+def _in_chunks(kernel: Callable[..., None], bounds: list[tuple[int, int]]) -> None:
     """Call `kernel(chunk, first, last)` for every range, on as many threads as torch uses.
 
     These are Python threads, as numba's own can neither be forked nor be called by two threads at once.
@@ -46,55 +46,45 @@ def _in_chunks(kernel: Callable[[int, int, int], None], bounds: list[tuple[int, 
 
 
 class _Attend(Function):
-    """`out_i = sum_j softmax_j(att . leaky_relu(x_l[j] + x_r[i])) x_l[j]`, [M, heads, channels]."""
+    """`out_i = sum_j softmax_j(att . leaky_relu(x_l[j] + x_r[i])) x_l[j]`, [M, heads * channels]."""
 
     @staticmethod
     def forward(
         ctx: Any, x_l: Tensor, x_r: Tensor, att: Tensor, slope: float, lists: NeighbourLists
     ) -> Tensor:
         x_l, x_r, att = (part.contiguous() for part in (x_l, x_r, att))
-        out = torch.empty_like(x_r)
-        norm = out.new_empty(len(out), 2, out.shape[1])
-        ctx.save_for_backward(x_l, x_r, att, out, norm)
-        ctx.lists, ctx.lanes, ctx.slope = lists, (0,) * att.shape[2], att.numpy().dtype.type(slope)
-        arrays = [part.numpy() for part in (x_l, x_r, att)]
-        arguments = (
-            ctx.lanes,
-            lists.pointer,
-            lists.neighbours,
-            *arrays,
-            ctx.slope,
-            out.numpy(),
-            norm.numpy(),
-        )
-        _in_chunks(lambda _, first, last: kernels.forward(*arguments, first, last), lists.bounds)
+        num_targets, heads, channels = x_r.shape
+        out = x_r.new_empty(num_targets, heads * channels)
+        norm = x_r.new_empty(num_targets, 2, heads)
+        ctx.save_for_backward(x_l, x_r, att, norm)
+        # The kernels are compiled for a number of channels, which is the length of this tuple.
+        ctx.lists, ctx.lanes, ctx.slope = lists, (0,) * channels, norm.numpy().dtype.type(slope)
+        tables = [table.numpy() for table in (x_l, x_r, att)]
+        results = out.numpy().reshape(x_r.shape), norm.numpy()
+        walk = (ctx.lanes, lists.pointer, lists.neighbours, *tables, ctx.slope, *results)
+        _in_chunks(lambda _, *rows: kernels.forward(*walk, *rows), lists.bounds)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_out: Tensor) -> tuple[Tensor | None, ...]:
-        x_l, x_r, att, out, norm = (part.numpy() for part in ctx.saved_tensors)
-        grad = of_out.contiguous().numpy()
-        inputs = (x_l, x_r, att, ctx.slope)
-        known, grad_r, grad_l = (
-            np.empty_like(norm, shape=(len(out), 3, out.shape[1])),
-            np.empty_like(x_r),
-            np.empty_like(x_l),
-        )
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        *tables, norm = (saved.numpy() for saved in ctx.saved_tensors)
+        x_l, x_r, att = tables
+        grad = grad_out.contiguous().numpy().reshape(x_r.shape)
+        grad_l, grad_r = np.empty_like(x_l), np.empty_like(x_r)
+        known = np.empty((len(x_r), 3, x_r.shape[1]), x_r.dtype)
 
         lists = ctx.lists
-        # One sum over all edges: a part a chunk, in double precision, added in order.
+        # A sum over all edges: one part a chunk, in double precision, added in order.
         parts = np.zeros((len(lists.bounds), *att.shape[1:]))
-        walk = (ctx.lanes, lists.pointer, lists.neighbours, *inputs, out, norm, grad, known, grad_r)
-        _in_chunks(
-            lambda n, first, last: kernels.backward_targets(*walk, parts[n], first, last), lists.bounds
-        )
+        walk = (ctx.lanes, lists.pointer, lists.neighbours, *tables, ctx.slope, norm, grad, known, grad_r)
+        _in_chunks(lambda chunk, *rows: kernels.backward_targets(*walk, parts[chunk], *rows), lists.bounds)
 
-        heard = lists.transposed
-        back = (ctx.lanes, heard.pointer, heard.neighbours, *inputs, grad, known, grad_l)
-        _in_chunks(lambda _, first, last: kernels.backward_sources(*back, first, last), heard.bounds)
-        of_att = parts.sum(0, keepdims=True).astype(att.dtype)
-        return torch.from_numpy(grad_l), torch.from_numpy(grad_r), torch.from_numpy(of_att), None, None
+        lists = lists.transposed
+        back = (ctx.lanes, lists.pointer, lists.neighbours, *tables, ctx.slope, grad, known, grad_l)
+        _in_chunks(lambda _, *rows: kernels.backward_sources(*back, *rows), lists.bounds)
+        grad_att = parts.sum(0, keepdims=True).astype(att.dtype)
+        return *(torch.from_numpy(part) for part in (grad_l, grad_r, grad_att)), None, None
 
 
 class FusedGATv2Conv(GATv2Conv):
@@ -124,16 +114,19 @@ class FusedGATv2Conv(GATv2Conv):
         pair = (x, x) if isinstance(x, Tensor) else x
         lists = None
         if edge_attr is None and return_attention_weights is None and self._fits(*pair, edge_index):
-            lists = lists_of(edge_index, len(pair[0]), len(pair[1]), self.add_self_loops)
+            lists = lists_of(edge_index, len(pair[0]), len(pair[1]), loops=self.add_self_loops)
         if lists is None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         x_l = self._project(self.lin_l, pair[0])
         x_r = x_l if self.share_weights and isinstance(x, Tensor) else self._project(self.lin_r, pair[1])
         out = _Attend.apply(x_l, x_r, self.att, self.negative_slope, lists)
-        out = out.flatten(1) if self.concat else out.mean(dim=1)
+        if not self.concat:
+            out = out.view(-1, self.heads, self.out_channels).mean(dim=1)
         if self.res is not None:
-            out = out + self.res(pair[1])
-        return out if self.bias is None else out + self.bias
+            out += self.res(pair[1])
+        if self.bias is not None:
+            out += self.bias
+        return out
 
     def _project(self, linear: nn.Module, x: Tensor) -> Tensor:
         return linear(x).to(self.att.dtype).view(-1, self.heads, self.out_channels)
@@ -150,6 +143,7 @@ class FusedGATv2Conv(GATv2Conv):
             and self.out_channels <= MAX_CHANNELS
             and self.att.dtype in (torch.float32, torch.float64)
             and all(_is_plain(x) for x in (x_l, x_r, self.att))
+            and x_l.dim() == x_r.dim() == 2
             and _is_edge_list(edge_index, len(x_l), len(x_r))
         )
 
@@ -160,13 +154,8 @@ class FusedGATv2Conv(GATv2Conv):
 
 
 def _is_plain(x: Any) -> bool:
-    """Say whether this is a matrix or more in main memory, and no subclass with a life of its own."""
-    return (
-        type(x) in (Tensor, nn.Parameter)
-        and x.device.type == "cpu"
-        and x.layout == torch.strided
-        and x.dim() >= 2
-    )
+    """Say whether this is a dense tensor in main memory, and no subclass with a life of its own."""
+    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and x.layout == torch.strided
 
 
 def _is_edge_list(edge_index: Any, num_sources: int, num_targets: int) -> bool:
@@ -176,4 +165,8 @@ def _is_edge_list(edge_index: Any, num_sources: int, num_targets: int) -> bool:
         if any(said not in (None, seen) for said, seen in sizes):
             return False
         edge_index = edge_index.as_tensor()
-    return _is_plain(edge_index) and len(edge_index) == 2 and edge_index.dtype in (torch.int64, torch.int32)
+    return (
+        _is_plain(edge_index)
+        and edge_index.dim() == 2 == len(edge_index)
+        and edge_index.dtype in (torch.int64, torch.int32)
+    )

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, overload, register_model, type_callable
@@ -235,6 +235,15 @@ def scratch(table, pointer, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def dot(a, b):  # type: ignore[no-untyped-def]
+    """Inner product of two short lists."""
+    result = a.dtype.type(0)
+    for k in range(len(a)):
+        result += a[k] * b[k]
+    return result
+
+
+@compiled
 def forward(lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, first, last):  # type: ignore[no-untyped-def]
     """Write `out` [M, heads, channels] and `norm` [M, 2, heads] of some targets.
 
@@ -270,10 +279,10 @@ def forward(lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, first, 
 
 @compiled
 def backward_targets(  # type: ignore[no-untyped-def]
-    lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, grad, known, grad_r, grad_att, first, last
+    lanes, pointer, neighbours, x_l, x_r, att, slope, norm, grad, known, grad_r, grad_att, first, last
 ):
     """Write `known` [M, 3, heads] and `grad_r` of some targets, and add their share to `grad_att`."""
-    alpha, along = scratch(x_l, pointer, first, last), scratch(x_l, pointer, first, last)
+    weight, along = scratch(x_l, pointer, first, last), scratch(x_l, pointer, first, last)
     share = np.empty_like(att)
     for i in range(first, last):
         begin, end = pointer[i], pointer[i + 1]
@@ -281,21 +290,26 @@ def backward_targets(  # type: ignore[no-untyped-def]
         ask_ahead(x_l, neighbours, end, degree)
         for h in range(x_l.shape[1]):
             here, a, g = load(lanes, x_r, i, h), load(lanes, att, 0, h), load(lanes, grad, i, h)
-            peak, scale, mean = norm[i, PEAK, h], norm[i, SCALE, h], total(g * load(lanes, out, i, h))
-            known[i, PEAK, h], known[i, SCALE, h], known[i, ALONG, h] = peak, scale, mean
             for k in range(degree):
                 x = load(lanes, x_l, neighbours[begin + k], h)
                 v = x + here
-                alpha[h * degree + k] = total(tilt(v, slope) * v * a) - peak
-                along[h * degree + k] = (total(x * g) - mean) * scale
+                weight[h * degree + k] = total(tilt(v, slope) * v * a) - norm[i, PEAK, h]
+                along[h * degree + k] = total(x * g)
         for k in range(x_l.shape[1] * degree):
-            alpha[k] = exp(alpha[k])
+            weight[k] = exp(weight[k])
         for h in range(x_l.shape[1]):
-            here = load(lanes, x_r, i, h)
-            of_r, of_att = zeros(lanes, x_l), zeros(lanes, x_l)
+            alpha, gain = weight[h * degree : (h + 1) * degree], along[h * degree : (h + 1) * degree]
+            alpha *= norm[i, SCALE, h]
+            mean = dot(alpha, gain)
+            known[i, PEAK, h], known[i, SCALE, h], known[i, ALONG, h] = (
+                norm[i, PEAK, h],
+                norm[i, SCALE, h],
+                mean,
+            )
+            here, of_r, of_att = load(lanes, x_r, i, h), zeros(lanes, x_l), zeros(lanes, x_l)
             for k in range(degree):
                 v = load(lanes, x_l, neighbours[begin + k], h) + here
-                side = tilt(v, slope) * (alpha[h * degree + k] * along[h * degree + k])
+                side = tilt(v, slope) * (alpha[k] * (gain[k] - mean))
                 of_r = of_r + side
                 of_att = of_att + side * v
             store(lanes, grad_r, i, h, of_r * load(lanes, att, 0, h))

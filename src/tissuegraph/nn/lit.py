@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import lightning as L
 import torch
@@ -11,30 +11,8 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score
 
+from tissuegraph.nn.params import SeggerParams
 from tissuegraph.nn.segger import BD, BELONGS, NEIGHBORS, TX, PairScore, Segger, heterogeneous
-
-
-@dataclass(frozen=True)
-class SeggerParams:
-    """The network; the panel's size comes from the data."""
-
-    init_emb: int = 8
-    """Width of the first embedding of genes and boundaries."""
-    hidden_channels: int = 64
-    """Width of the layers between, all heads together."""
-    out_channels: int = 16
-    """Width of the last layer, in which transcripts and boundaries are compared."""
-    heads: int = 4
-    """Attention heads; hidden_channels is a multiple of it."""
-    mid_layers: int = 1
-    """Layers between the first and the last."""
-    aggr: str = "sum"
-    """How messages are put together: sum, mean or max."""
-
-    @property
-    def hops(self) -> int:
-        """How many neighbours away a transcript can be and still matter."""
-        return self.mid_layers + 2
 
 
 class LitSegger(L.LightningModule):
@@ -58,7 +36,9 @@ class LitSegger(L.LightningModule):
     ) -> None:
         super().__init__()
         params = params or SeggerParams()
-        self.save_hyperparameters({"num_tx_tokens": num_tx_tokens, **asdict(params), "learning_rate": learning_rate})
+        self.save_hyperparameters(
+            {"num_tx_tokens": num_tx_tokens, **asdict(params), "learning_rate": learning_rate}
+        )
         self.learning_rate = learning_rate
         network = Segger(
             num_tx_tokens,
@@ -73,17 +53,6 @@ class LitSegger(L.LightningModule):
         self.score = PairScore()
         self.val_auroc = BinaryAUROC()
         self.val_f1 = BinaryF1Score()
-
-    def start_from(self, gene_vectors: Tensor) -> None:
-        """Let the first embedding of genes start from known coordinates [genes, K], scaled to mean square one.
-
-        The leading columns are taken; columns beyond K, and tokens beyond the genes, stay random.
-        """
-        table = self.model.input[TX].emb.weight  # type: ignore[union-attr, index]
-        scale = gene_vectors.pow(2).mean(0).sqrt().clamp(min=1e-6)
-        width = min(gene_vectors.shape[1], table.shape[1])
-        with torch.no_grad():
-            table[: len(gene_vectors), :width] = (gene_vectors / scale)[:, :width]
 
     def forward(self, data: HeteroData, pairs: Tensor) -> Tensor:
         """Logits [P] of pairs [2, P] (transcript, boundary) of a tile or a batch of tiles."""

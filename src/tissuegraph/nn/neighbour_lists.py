@@ -18,6 +18,74 @@ MAX_CHUNKS = 64
 ITEMS_A_CHUNK = 4096
 
 
+class NeighbourLists:
+    """The neighbours of every row in CSR form, cut into chunks that the graph alone decides.
+
+    Attributes
+    ----------
+    pointer
+        [rows + 1] start of each row's neighbours.
+    neighbours
+        [E] numbers of the neighbours.
+    bounds
+        Ranges `[first, last)` of rows of about equal work; the result does not depend on how many threads
+        share them.
+    """
+
+    def __init__(self, pointer: NDArray[np.int64], neighbours: NDArray[np.int32], num_others: int) -> None:
+        self.pointer, self.neighbours, self.num_others = pointer, neighbours, num_others
+        num_rows = len(pointer) - 1
+        work = pointer + np.arange(num_rows + 1)
+        count = min(MAX_CHUNKS, 1 + int(work[-1]) // ITEMS_A_CHUNK)
+        cuts = np.searchsorted(work, np.linspace(0, work[-1], count + 1)[1:-1]).tolist()
+        self.bounds: list[tuple[int, int]] = list(zip([0, *cuts], [*cuts, num_rows], strict=True))
+
+    @cached_property
+    def transposed(self) -> NeighbourLists:
+        """The same edges, by neighbour; only a gradient asks for it."""
+        pointer, neighbours = _transpose(self.pointer, self.neighbours, self.num_others)
+        return NeighbourLists(pointer, neighbours, len(self.pointer) - 1)
+
+
+_known_lists: Any = WeakTensorKeyDictionary()
+"""Lists of an edge tensor for as long as it lives; the layers of a network share one edge tensor."""
+
+
+def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, *, loops: bool) -> NeighbourLists | None:
+    """Sort edges by target, or find them sorted.
+
+    Parameters
+    ----------
+    edge_index
+        [2, E] source and target of each edge, in any order.
+    num_sources, num_targets
+        How many nodes there are.
+    loops
+        Whether every node also hears itself, once.
+
+    Returns
+    -------
+    The sources of each target, or None where an edge joins a node that is not there.
+    """
+    edges = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
+    sources, targets = (row.contiguous().numpy() for row in edges.long())
+    # A tensor can change unseen by torch (through numpy), so that its content must be the key.
+    key = (_fingerprint(sources, targets), len(sources), num_sources, num_targets, loops)
+    known_key, lists = _known_lists.get(edge_index, (None, None))
+    if known_key == key:
+        return lists
+    if not _within(sources, targets, num_sources, num_targets):
+        return None
+    if loops:
+        edges, _ = remove_self_loops(edges)
+        edges, _ = add_self_loops(edges, num_nodes=min(num_sources, num_targets))
+        sources, targets = (row.contiguous().numpy() for row in edges.long())
+    pointer, neighbours = _sort(targets, sources, num_targets)
+    lists = NeighbourLists(pointer, neighbours, num_sources)
+    _known_lists[edge_index] = (key, lists)
+    return lists
+
+
 @compiled
 def _fingerprint(sources, targets):  # type: ignore[no-untyped-def]
     """Hash edges [E], [E] in their order into 64 bits (multiply and shift, as in splitmix)."""
@@ -50,63 +118,22 @@ def _sort(rows, neighbours, num_rows):  # type: ignore[no-untyped-def]
     place = pointer.copy()
     ordered = np.empty(len(rows), np.int32)
     for edge in range(len(rows)):
-        row = rows[edge]
-        ordered[place[row]] = neighbours[edge]
-        place[row] += 1
+        ordered[place[rows[edge]]] = neighbours[edge]
+        place[rows[edge]] += 1
     return pointer, ordered
 
 
-class NeighbourLists:
-    """The neighbours of every row in CSR form, cut into chunks that the graph alone decides.
-
-    Attributes
-    ----------
-    pointer
-        [rows + 1] start of each row's neighbours.
-    neighbours
-        [E] numbers of the neighbours.
-    bounds
-        Ranges `[first, last)` of rows of about equal work; the result does not depend on how many threads
-        share them.
-    """
-
-    def __init__(
-        self, rows: NDArray[np.int64], neighbours: NDArray[Any], num_rows: int, num_others: int
-    ) -> None:
-        self.pointer, self.neighbours = _sort(rows, neighbours, num_rows)
-        self.num_others = num_others
-        work = self.pointer + np.arange(num_rows + 1)
-        count = min(MAX_CHUNKS, 1 + int(work[-1]) // ITEMS_A_CHUNK)
-        cuts = np.searchsorted(work, np.linspace(0, work[-1], count + 1)[1:-1]).tolist()
-        self.bounds: list[tuple[int, int]] = list(zip([0, *cuts], [*cuts, num_rows], strict=True))
-
-    @cached_property
-    def transposed(self) -> NeighbourLists:
-        """The same edges, by neighbour; only a gradient asks for it."""
-        num_rows = len(self.pointer) - 1
-        rows = np.repeat(np.arange(num_rows), np.diff(self.pointer))
-        return NeighbourLists(self.neighbours.astype(np.int64), rows, self.num_others, num_rows)
-
-
-_known_lists: Any = WeakTensorKeyDictionary()
-"""Lists of an edge tensor for as long as it lives; the layers of a network share one edge tensor."""
-
-
-def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, loops: bool) -> NeighbourLists | None:
-    """Sort the edges by target, or find them sorted; None where an edge joins a node that is not there."""
-    edges = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
-    sources, targets = (row.contiguous().numpy() for row in edges.long())
-    # A tensor can change unseen by torch (through numpy), so that its content must be the key.
-    key = (_fingerprint(sources, targets), len(sources), num_sources, num_targets, loops)
-    found = _known_lists.get(edge_index)
-    if found is not None and found[0] == key:
-        return found[1]
-    if not _within(sources, targets, num_sources, num_targets):
-        return None
-    if loops:
-        edges, _ = remove_self_loops(edges)
-        edges, _ = add_self_loops(edges, num_nodes=min(num_sources, num_targets))
-        sources, targets = (row.contiguous().numpy() for row in edges.long())
-    lists = NeighbourLists(targets, sources, num_targets, num_sources)
-    _known_lists[edge_index] = (key, lists)
-    return lists
+@compiled
+def _transpose(pointer, neighbours, num_others):  # type: ignore[no-untyped-def]
+    """Sort the edges of CSR lists by neighbour."""
+    turned = np.zeros(num_others + 1, np.int64)
+    for other in neighbours:
+        turned[other + 1] += 1
+    turned = np.cumsum(turned)
+    place = turned.copy()
+    ordered = np.empty(len(neighbours), np.int32)
+    for row in range(len(pointer) - 1):
+        for edge in range(pointer[row], pointer[row + 1]):
+            ordered[place[neighbours[edge]]] = row
+            place[neighbours[edge]] += 1
+    return turned, ordered

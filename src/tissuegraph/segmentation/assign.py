@@ -21,32 +21,18 @@ from numba import njit
 
 from tissuegraph.graph.candidates import signed_distance
 from tissuegraph.graph.hetero import TileGraph
-from tissuegraph.segmentation.axes import stretching
+from tissuegraph.segmentation.axes import LocalAxes, stretching
+from tissuegraph.segmentation.params import AssignParams
 
 DISTANCE_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
 """um; the distance weight is a step function, the first step being the inside."""
 FALL_OFF = 0.6
 """per um: where the fit of the distance weights starts."""
+FIT_ROUNDS = 20
 STRETCH_POWERS = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
 FAR = 6.0
 """um; pairs farther apart are nearly all wrong, and show what affinity a wrong pair has."""
 MAX_STRETCH = 4.0
-
-
-@dataclass(frozen=True)
-class AssignParams:
-    """How scored pairs become assignments."""
-
-    affinity_weight: float = 1.0
-    """Weight of the network's logit."""
-    neighbour_weight: float = 8.0
-    """Weight of what the neighbours say."""
-    rounds: int = 4
-    """Rounds of mean field: how many neighbours away a transcript is heard."""
-    none_logit: float = -3.0
-    """Logit of belonging to no cell, where the distance weights of candidates average to one."""
-    min_probability: float = 0.5
-    """Probability below which a transcript stays unassigned."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +112,7 @@ def probabilities(logits: np.ndarray, none: float | np.ndarray, pairs: Candidate
 
 
 def fit_distance(
-    tiles: list[Candidates], params: AssignParams, rounds: int = 30
+    tiles: list[Candidates], params: AssignParams, start: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
     """Distance weights under which distance and affinity agree, and their mean log-likelihood gain.
 
@@ -135,8 +121,8 @@ def fit_distance(
     """
     steps = [step_of(pairs.distance) for pairs in tiles]
     centres = np.array((*DISTANCE_EDGES, 12.0))
-    log_weights = -FALL_OFF * centres
-    for _ in range(rounds):
+    log_weights = -FALL_OFF * centres if start is None else start
+    for _ in range(FIT_ROUNDS):
         given, expected = np.ones(len(centres)), np.ones(len(centres))
         for pairs, step in zip(tiles, steps, strict=True):
             prior = log_weights[step]
@@ -152,12 +138,18 @@ def _gain(pairs: Candidates, prior: np.ndarray, params: AssignParams) -> float:
     n = len(pairs.first) - 1
     none = np.exp(params.none_logit)
     with_affinity = np.exp(prior + params.affinity_weight * pairs.affinity)
-    ratio = (np.bincount(pairs.tx, with_affinity, n) + none) / (np.bincount(pairs.tx, np.exp(prior), n) + none)
+    ratio = (np.bincount(pairs.tx, with_affinity, n) + none) / (
+        np.bincount(pairs.tx, np.exp(prior), n) + none
+    )
     return float(np.log(ratio).sum())
 
 
 def assign(
-    pairs: Candidates, neighbours: np.ndarray, fitted: FittedAssignment, params: AssignParams
+    pairs: Candidates,
+    neighbours: np.ndarray,
+    fitted: FittedAssignment,
+    params: AssignParams,
+    min_probability: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose a boundary for every transcript of a tile.
 
@@ -185,7 +177,7 @@ def assign(
         params.neighbour_weight,
         params.rounds,
     )
-    return _best(q, pairs, params.min_probability)
+    return _best(q, pairs, min_probability)
 
 
 def _best(q: np.ndarray, pairs: Candidates, min_probability: float) -> tuple[np.ndarray, np.ndarray]:
@@ -236,32 +228,43 @@ def _mean_field(base, none, first, boundary, neighbour, first_neighbour, weight,
     return q
 
 
-def affinity_offset(tiles: list[TileGraph], affinities: list[np.ndarray], weight: float) -> float:
+@dataclass(frozen=True)
+class ScoredTile:
+    """A tile of which to learn: graph, affinity [P] of its pairs, outlines [M], axes [M], and who counts [N]."""
+
+    graph: TileGraph
+    affinity: np.ndarray
+    outlines: np.ndarray
+    axes: LocalAxes
+    counts: np.ndarray
+
+    def pairs(self, power: float, offset: float) -> Candidates:
+        """The pairs of the transcripts that count, with the distance stretched by `ratio ** power`."""
+        stretch = local_stretch(self.axes.ratio, power)
+        distance = stretched_distance(self.graph, self.outlines, self.axes.angle, stretch)
+        tx, bd = self.graph.candidates
+        chosen = self.counts[tx]
+        number = np.cumsum(self.counts) - 1
+        first = np.searchsorted(number[tx[chosen]], np.arange(self.counts.sum() + 1))
+        return Candidates(
+            number[tx[chosen]], bd[chosen], distance[chosen], self.affinity[chosen] - offset, first
+        )
+
+
+def affinity_offset(tiles: list[ScoredTile], weight: float) -> float:
     """Log of the mean weighted `exp(affinity)` over far pairs; 0 where there are none."""
-    far = np.concatenate([a[graph.distance > FAR] for graph, a in zip(tiles, affinities, strict=True)])
+    far = np.concatenate([tile.affinity[tile.graph.distance > FAR] for tile in tiles])
     return float(np.log(np.exp(weight * far).mean())) if len(far) else 0.0
 
 
-def fit_assignment(
-    tiles: list[TileGraph],
-    affinities: list[np.ndarray],
-    outlines: list[np.ndarray],
-    axes: list[tuple[np.ndarray, np.ndarray]],
-    params: AssignParams,
-) -> FittedAssignment:
-    """Choose the stretch, and fit the distance weights, by the likelihood of the affinities.
-
-    affinities [P] of each tile's pairs; outlines, and axes as (angle, ratio), of its boundaries.
-    """
-    offset = affinity_offset(tiles, affinities, params.affinity_weight)
-    affinities = [affinity - offset / params.affinity_weight for affinity in affinities]
+def fit_assignment(tiles: list[ScoredTile], params: AssignParams) -> FittedAssignment:
+    """Choose the stretch, and fit the distance weights, by the likelihood of the affinities."""
+    offset = affinity_offset(tiles, params.affinity_weight)
     best, best_gain = FittedAssignment(affinity_offset=offset), -np.inf
+    log_weights = None
     for power in STRETCH_POWERS:
-        pairs = [
-            pairs_of(graph, stretched_distance(graph, shapes, angle, local_stretch(ratio, power)), affinity)
-            for graph, affinity, shapes, (angle, ratio) in zip(tiles, affinities, outlines, axes, strict=True)
-        ]
-        log_weights, gain = fit_distance(pairs, params)
+        pairs = [tile.pairs(power, offset / params.affinity_weight) for tile in tiles]
+        log_weights, gain = fit_distance(pairs, params, start=log_weights)
         if gain > best_gain:
             best_gain = gain
             best = replace(best, log_weights=tuple(map(float, log_weights)), stretch_power=power)

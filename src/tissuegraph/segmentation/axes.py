@@ -7,12 +7,20 @@ elongated, expression changes less along them than across: the structure tensor 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
+import shapely
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from tissuegraph.tiles.plan import Bounds, grown
+from tissuegraph import keys
+from tissuegraph.segmentation.tile_graphs import gene_tokens
+from tissuegraph.tiles.plan import Bounds, Tile, grown
+from tissuegraph.tiles.store import TileStore
+from tissuegraph.tiles.survey import MARGIN as SURVEY_MARGIN
+from tissuegraph.tiles.survey import Survey
 
 PIXEL = 1.5
 """um; the field is drawn on a grid that starts at zero, whatever the tile."""
@@ -27,6 +35,14 @@ MARGIN = TRUNCATE * BLUR + 3 * PIXEL
 """um around a tile that its own blocks depend on."""
 DENSITY_FLOOR = 0.2
 """Share of the slide's mean density below which the field fades instead of being divided by noise."""
+
+
+@dataclass(frozen=True)
+class LocalAxes:
+    """The tissue's axis at every nucleus: angle [M] in radians from x, ratio [M] of 1 or more."""
+
+    angle: np.ndarray
+    ratio: np.ndarray
 
 
 @dataclass
@@ -115,3 +131,28 @@ def stretching(angle: np.ndarray, stretch: np.ndarray) -> np.ndarray:
     along = np.stack([cos, sin], -1) / np.sqrt(stretch)[:, None]
     across = np.stack([-sin, cos], -1) * np.sqrt(stretch)[:, None]
     return np.stack([along, across], 1)
+
+
+def find_axes(
+    store: TileStore, survey: Survey, genes: tuple[str, ...], vectors: np.ndarray, tiles: Iterable[Tile]
+) -> LocalAxes:
+    """Find the tissue's axis at every nucleus: a map over tiles, and one small sum.
+
+    vectors [genes, K] are those of `gene_vectors`; transcripts of other genes are left out.
+    """
+    grid = TensorGrid.over(grown(tuple(shapely.total_bounds(survey.outlines)), SURVEY_MARGIN))
+    density = mean_density(survey)
+    for tile in tiles:
+        table = store.read(grown(tile.core, MARGIN)).filter(pl.col(keys.GENE).is_in(list(genes)))
+        positions = table.select(keys.X, keys.Y).to_numpy().astype(np.float64)
+        grid.add(positions, vectors[gene_tokens(table[keys.GENE], genes)], tile.core, density)
+    centres = shapely.get_coordinates(shapely.centroid(survey.outlines))
+    return LocalAxes(*grid.axes_at(centres))
+
+
+def mean_density(survey: Survey) -> float:
+    """Transcripts per um2 over the ground that has any."""
+    counts = survey.histogram.counts
+    x, y = survey.histogram.x_edges, survey.histogram.y_edges
+    ground = np.count_nonzero(counts) * (x[1] - x[0]) * (y[1] - y[0])
+    return float(counts.sum() / max(ground, 1e-9))

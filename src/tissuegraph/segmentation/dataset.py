@@ -10,11 +10,16 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import polars as pl
+from scipy import sparse
 from torch_geometric.data import HeteroData, InMemoryDataset
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
-from tissuegraph.graph.hetero import GraphParams, TileGraph, hetero_data, tile_graph
+from tissuegraph.graph.hetero import TileGraph, hetero_data, tile_graph
+from tissuegraph.graph.params import GraphParams
+from tissuegraph.segmentation.axes import LocalAxes, find_axes
+from tissuegraph.segmentation.gene_vectors import gene_vectors
+from tissuegraph.segmentation.params import DatasetParams
 from tissuegraph.segmentation.tile_graphs import gene_tokens, inside, reach
 from tissuegraph.tiles.plan import Tile, plan_tiles
 from tissuegraph.tiles.store import TileStore
@@ -23,20 +28,6 @@ from tissuegraph.tiles.tensors import load_graph, save_graph
 
 CARD_FILE = "dataset.json"
 SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class DatasetParams:
-    """Which tiles are taken for training, and how many."""
-
-    tile_transcripts: int = 8_000
-    """Transcripts in the core of a training tile, at most."""
-    max_tiles: int = 60
-    """Tiles taken from the slide, at most, however large it is."""
-    val_share: float = 0.15
-    """Share of the tiles for validation."""
-    test_share: float = 0.1
-    """Share of the tiles for the final test."""
 
 
 def write_dataset(
@@ -48,27 +39,70 @@ def write_dataset(
     params: DatasetParams,
     hops: int,
     seed: int,
-) -> None:
+) -> LocalAxes:
     """Sample tiles of a slide and write `folder/{train,val,test}/{raw,processed}`.
 
     `raw/tile_N.parquet` has the transcripts of the tile and of its halo (`in_core` tells them apart),
-    `raw/tile_N_boundaries.parquet` the outlines; `processed/tile_N.safetensors` the graph; and
-    `dataset.json` the panel and the parameters. Tiles do not overlap, and only transcripts of the core
-    are supervised, so none is in two splits.
+    `raw/tile_N_boundaries.parquet` the outlines, with the tissue's axis at each; `processed/
+    tile_N.safetensors` the graph; and `dataset.json` the panel and the parameters. Tiles do not
+    overlap, and only transcripts of the core are supervised, so none is in two splits.
+
+    Returns the axes, which are those of the whole slide.
 
     Raises
     ------
     InputError
-        If the slide is too small to give a tile to every split.
+        If the slide is too small to give a tile to every split, or no nucleus holds a transcript.
     """
-    tiles = sample_tiles(survey, params, seed)
-    for split, chosen in split_tiles(tiles, params, seed).items():
-        target = folder / split
-        (target / "raw").mkdir(parents=True)
-        write_card(target, survey.genes, graph)
+    splits = split_tiles(sample_tiles(survey, params, seed), params, seed)
+    for split, chosen in splits.items():
+        (folder / split / "raw").mkdir(parents=True)
+        write_card(folder / split, survey.genes, graph)
         for tile in chosen:
-            write_raw_tile(target / "raw", tile, survey, store, graph, hops)
-        SpatialTranscriptomicsDataset(target)
+            write_raw_tile(folder / split / "raw", tile, survey, store, graph, hops)
+        SpatialTranscriptomicsDataset(folder / split)
+    counts = nuclear_counts(SpatialTranscriptomicsDataset(folder / SPLITS[0]))
+    if counts.nnz == 0:
+        message = (
+            "no transcript lies inside a nucleus outline, so there is nothing to learn from; "
+            "check that transcripts and outlines have the same unit (um) and origin"
+        )
+        raise InputError(message)
+    axes = find_axes(store, survey, survey.genes, gene_vectors(counts), store.tiles)
+    for split, chosen in splits.items():
+        for tile in chosen:
+            add_axes(folder / split / "raw" / boundaries_file(tile.index), axes)
+    return axes
+
+
+def nuclear_counts(tiles: SpatialTranscriptomicsDataset) -> sparse.csr_matrix:
+    """Count the genes of the transcripts that message passing may use, [nuclei, genes]."""
+    cells, genes, offset = [], [], 0
+    for tile in tiles:
+        tx, bd = tile["tx", "belongs", "bd"].edge_index.numpy()
+        cells.append(bd + offset)
+        genes.append(tile["tx"].x.numpy()[tx])
+        offset += tile["bd"].num_nodes
+    cell, gene = np.concatenate(cells), np.concatenate(genes)
+    return sparse.csr_matrix((np.ones(len(cell)), (cell, gene)), shape=(offset, len(tiles.genes)))
+
+
+def transcripts_file(index: int) -> str:
+    """Name of a raw tile's transcripts."""
+    return f"tile_{index}.parquet"
+
+
+def boundaries_file(index: int) -> str:
+    """Name of a raw tile's outlines."""
+    return f"tile_{index}_boundaries.parquet"
+
+
+def add_axes(path: Path, axes: LocalAxes) -> None:
+    """Write the tissue's axis at each outline into a raw tile's outlines."""
+    outlines = gpd.read_parquet(path)
+    numbers = outlines["boundary"].to_numpy()
+    outlines["axis_angle"], outlines["axis_ratio"] = axes.angle[numbers], axes.ratio[numbers]
+    outlines.to_parquet(path)
 
 
 def sample_tiles(survey: Survey, params: DatasetParams, seed: int) -> list[Tile]:
@@ -128,14 +162,23 @@ def write_raw_tile(
     bounds = reach(tile.core, survey, graph, hops=hops, rounds=0)
     table = store.read(bounds)
     core = inside(table.select(keys.X, keys.Y).to_numpy(), tile.core)
-    name = f"tile_{tile.index}"
-    table.with_columns(pl.Series("in_core", core)).write_parquet(folder / f"{name}.parquet")
+    table.with_columns(pl.Series("in_core", core)).write_parquet(folder / transcripts_file(tile.index))
     numbers = survey.outlines_in(bounds)
     outlines = gpd.GeoDataFrame(
         {keys.CELL_ID: survey.boundary_ids[numbers].astype(str), "boundary": numbers},
         geometry=list(survey.outlines[numbers]),
     )
-    outlines.to_parquet(folder / f"{name}_boundaries.parquet")
+    outlines.to_parquet(folder / boundaries_file(tile.index))
+
+
+@dataclass(frozen=True)
+class RawTile:
+    """A training tile: its graph, which transcripts [N] are of its core, its outlines [M] and axes [M]."""
+
+    graph: TileGraph
+    in_core: np.ndarray
+    outlines: np.ndarray
+    axes: LocalAxes
 
 
 class SpatialTranscriptomicsDataset(InMemoryDataset):
@@ -177,23 +220,28 @@ class SpatialTranscriptomicsDataset(InMemoryDataset):
 
     def process(self) -> None:
         """Build the graph of every raw tile."""
-        for name, path in zip(self.raw_paths, self.processed_paths, strict=True):
-            graph, in_core = self._raw_graph(Path(name))
-            supervised = in_core & (graph.fold == 1)
-            save_graph(hetero_data(graph, supervised), Path(path))
+        for index, path in enumerate(self.processed_paths):
+            tile = self.raw_tile(index)
+            save_graph(hetero_data(tile.graph, tile.in_core & (tile.graph.fold == 1)), Path(path))
 
-    def _raw_graph(self, path: Path) -> tuple[TileGraph, np.ndarray]:
+    def raw_tile(self, index: int) -> RawTile:
+        """Read a tile as it was cut, with all its candidate pairs."""
+        path = Path(self.raw_paths[index])
         table = pl.read_parquet(path)
         outlines = gpd.read_parquet(path.with_name(f"{path.stem}_boundaries.parquet"))
+        shapes = np.asarray(outlines.geometry.values)
         graph = tile_graph(
             tokens=gene_tokens(table[keys.GENE], self.genes),
             rows=table[keys.ROW].to_numpy(),
             positions=table.select(keys.X, keys.Y).to_numpy(),
-            outlines=np.asarray(outlines.geometry.values),
+            outlines=shapes,
             boundaries=outlines["boundary"].to_numpy(),
             params=self.graph_params,
         )
-        return graph, table["in_core"].to_numpy()
+        angle = outlines.get("axis_angle", np.zeros(len(outlines)))
+        ratio = outlines.get("axis_ratio", np.ones(len(outlines)))
+        axes = LocalAxes(np.asarray(angle), np.asarray(ratio))
+        return RawTile(graph, table["in_core"].to_numpy(), shapes, axes)
 
     def _process(self) -> None:
         """Make what is missing; PyG's own version writes pickled notes of its transforms."""

@@ -7,16 +7,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
-from tissuegraph.graph.hetero import GraphParams
-from tissuegraph.nn.lit import LitSegger, SeggerParams
-from tissuegraph.segmentation.assign import AssignParams
+from tissuegraph.graph.params import GraphParams
+from tissuegraph.nn.lit import LitSegger
+from tissuegraph.nn.params import SeggerParams
+from tissuegraph.segmentation.assign import FittedAssignment
+from tissuegraph.segmentation.params import AssignParams
 
 FORMAT = 1
+GENE_VECTORS = "gene_vectors"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class SegmentationModel:
     segger: SeggerParams
     graph: GraphParams
     assign: AssignParams
+    fitted: FittedAssignment
+    gene_vectors: np.ndarray
     num_tx_tokens: int
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -41,9 +48,11 @@ class SegmentationModel:
             "segger": asdict(self.segger),
             "graph": asdict(self.graph),
             "assign": asdict(self.assign),
+            "fitted": asdict(self.fitted),
             "training": self.training,
         }
-        save_file(weights(self.network), folder / keys.MODEL_WEIGHTS_FILE)
+        tensors = weights(self.network) | {GENE_VECTORS: torch.from_numpy(self.gene_vectors)}
+        save_file(tensors, folder / keys.MODEL_WEIGHTS_FILE)
         (folder / keys.MODEL_CARD_FILE).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 
@@ -72,8 +81,11 @@ def load_model(folder: Path | str) -> SegmentationModel:
         card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
         segger, graph = SeggerParams(**card["segger"]), GraphParams(**card["graph"])
         assign = AssignParams(**card["assign"])
+        fitted = FittedAssignment(**{**card["fitted"], "log_weights": tuple(card["fitted"]["log_weights"])})
+        tensors = load_file(folder / keys.MODEL_WEIGHTS_FILE)
+        vectors = tensors.pop(GENE_VECTORS).numpy()
         network = LitSegger(card["num_tx_tokens"], segger)
-        network.load_state_dict(load_file(folder / keys.MODEL_WEIGHTS_FILE), strict=False)
+        network.load_state_dict(tensors)
     except FileNotFoundError as error:
         message = (
             f"{folder} holds no model ({Path(error.filename or '').name or keys.MODEL_WEIGHTS_FILE} is missing); "
@@ -84,6 +96,5 @@ def load_model(folder: Path | str) -> SegmentationModel:
         message = f"the model in {folder} cannot be read ({error}); train it again"
         raise ModelError(message) from error
     network.eval()
-    return SegmentationModel(
-        network, tuple(card["genes"]), segger, graph, assign, card["num_tx_tokens"], card["training"]
-    )
+    genes, tokens, training = tuple(card["genes"]), card["num_tx_tokens"], card["training"]
+    return SegmentationModel(network, genes, segger, graph, assign, fitted, vectors, tokens, training)

@@ -7,7 +7,8 @@ import polars as pl
 import shapely
 
 from tissuegraph import keys
-from tissuegraph.graph.hetero import GraphParams, TileGraph, tile_graph
+from tissuegraph.graph.hetero import TileGraph, tile_graph
+from tissuegraph.graph.params import GraphParams
 from tissuegraph.tiles.plan import Bounds, grown
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey

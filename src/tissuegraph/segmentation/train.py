@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +12,16 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from scipy import sparse
 from torch_geometric.loader import DataLoader
 
-from tissuegraph import keys
 from tissuegraph.errors import InputError, ModelError
-from tissuegraph.nn.lit import LitSegger, SeggerParams
-from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
+from tissuegraph.nn.lit import LitSegger
+from tissuegraph.nn.params import SeggerParams
+from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, nuclear_counts
 from tissuegraph.segmentation.gene_vectors import gene_vectors
 from tissuegraph.segmentation.machine import check_machine
-from tissuegraph.segmentation.model import SegmentationModel
-
-
-@dataclass(frozen=True)
-class TrainParams:
-    """How the network is trained, and on what."""
-
-    batch_size_train: int = 4
-    """Tiles a training step."""
-    batch_size_val: int = 4
-    """Tiles a validation step."""
-    epochs: int = 30
-    """Passes over the training tiles, at most."""
-    patience: int = 4
-    """Epochs without a better validation loss before training stops."""
-    learning_rate: float = 3e-3
-    """Of Adam."""
-    accelerator: str = "auto"
-    """auto, cpu, gpu, cuda or mps."""
-    strategy: str = "auto"
-    """Lightning's: auto, ddp, ddp_spawn, ..."""
-    devices: str = "auto"
-    """How many devices, or auto (on the CPU: one process)."""
-    precision: str = "auto"
-    """Lightning's; auto is 32-true on the CPU and 16-mixed on a GPU."""
+from tissuegraph.segmentation.params import TrainParams
+from tissuegraph.segmentation.warm_start import warm_start
 
 
 def fit(
@@ -58,9 +33,8 @@ def fit(
     params: TrainParams,
     num_tx_tokens: int | None,
     seed: int,
-    progress: bool,
-) -> tuple[LitSegger, SpatialTranscriptomicsDataset, dict[str, Any]]:
-    """Fit the network and return it at its best validation loss, the tiles, and what happened.
+) -> tuple[LitSegger, np.ndarray, dict[str, Any]]:
+    """Fit the network; return it at its best validation loss, the gene vectors, and what happened.
 
     Lightning's own files (checkpoints, metrics.csv) go to `root`.
     """
@@ -71,10 +45,13 @@ def fit(
     L.seed_everything(seed, workers=True, verbose=False)
     vectors = gene_vectors(nuclear_counts(train_tiles))
     network = LitSegger(tokens, segger, params.learning_rate)
-    network.start_from(torch.from_numpy(vectors))
-    best = ModelCheckpoint(dirpath=root / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False)
+    first_batch = next(iter(DataLoader(train_tiles, params.batch_size_train)))
+    warm_start(network, torch.from_numpy(vectors), first_batch)
+    best = ModelCheckpoint(
+        dirpath=root / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False
+    )
     stop = EarlyStopping(monitor="val_loss", patience=params.patience)
-    trainer = _trainer(root, params, accelerator, [best, stop], progress)
+    trainer = _trainer(root, params, accelerator, [best, stop])
     started = time.perf_counter()
     order = torch.Generator().manual_seed(seed)
     trainer.fit(
@@ -92,19 +69,7 @@ def fit(
         "best_val_loss": float(best.best_model_score or float("nan")),
         "seconds": round(time.perf_counter() - started, 2),
     }
-    return network, train_tiles, history
-
-
-def nuclear_counts(tiles: SpatialTranscriptomicsDataset) -> sparse.csr_matrix:
-    """Count the genes of the transcripts that message passing may use, [nuclei, genes]."""
-    cells, genes, offset = [], [], 0
-    for tile in tiles:
-        tx, bd = tile["tx", "belongs", "bd"].edge_index.numpy()
-        cells.append(bd + offset)
-        genes.append(tile["tx"].x.numpy()[tx])
-        offset += tile["bd"].num_nodes
-    cell, gene = np.concatenate(cells), np.concatenate(genes)
-    return sparse.csr_matrix((np.ones(len(cell)), (cell, gene)), shape=(offset, len(tiles.genes)))
+    return network, vectors, history
 
 
 def check_panel(
@@ -135,9 +100,7 @@ def check_panel(
     return num_tx_tokens or panel
 
 
-def _trainer(
-    root: Path, params: TrainParams, accelerator: str, callbacks: list[Callback], progress: bool
-) -> L.Trainer:
+def _trainer(root: Path, params: TrainParams, accelerator: str, callbacks: list[Callback]) -> L.Trainer:
     precision = params.precision
     if precision == "auto":
         precision = "16-mixed" if accelerator == "cuda" else "32-true"
@@ -152,7 +115,7 @@ def _trainer(
         max_epochs=params.epochs,
         callbacks=callbacks,
         logger=CSVLogger(root, name="", version=""),
-        enable_progress_bar=progress,
+        enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
         log_every_n_steps=1,
         num_sanity_val_steps=0,

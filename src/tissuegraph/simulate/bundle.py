@@ -16,6 +16,7 @@ from rich.progress import track
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
+from tissuegraph.output import whole_folder, write_json
 from tissuegraph.simulate import writing
 from tissuegraph.simulate.arrays import Integers
 from tissuegraph.simulate.expression import CONTROL_NAMES, gene_names
@@ -82,7 +83,8 @@ def tissue(
     chosen = with_settings(params, settings)
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}; give a whole number of 0 or more.")
-    with writing.whole_folder(Path(out).absolute(), overwrite) as folder:
+    target = Path(out).absolute()
+    with whole_folder(target, overwrite=overwrite, marker=keys.TRUTH_FILE, kind="simulated slide") as folder:
         slide = draw_slide(chosen, seed)
         write_outlines(folder, slide)
         counts, transcripts = write_transcripts(folder, slide, seed)
@@ -175,4 +177,4 @@ def write_tables(folder: Path, slide: Slide, counts: Integers, transcripts: int,
         "num_transcripts": transcripts,
         "simulation": {"seed": seed, **dataclasses.asdict(slide.params)},
     }
-    writing.write_json(folder / writing.EXPERIMENT_FILE, facts)
+    write_json(folder / writing.EXPERIMENT_FILE, facts)

@@ -1,22 +1,15 @@
-"""The files of a simulated slide: they appear together or not at all."""
+"""The files of a simulated slide."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from tissuegraph import keys
-from tissuegraph.errors import OutputError
 from tissuegraph.simulate.arrays import Integers
 from tissuegraph.simulate.stars import Stars
 
@@ -26,51 +19,6 @@ GEO = {
     "primary_column": "geometry",
     "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": None}},
 }
-
-
-@contextmanager
-def whole_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write into, which becomes `out` at the end, or vanishes on any failure.
-
-    Raises
-    ------
-    OutputError
-        `out` exists and is not to be replaced, or it cannot be written.
-    """
-    refuse_existing(out, overwrite)
-    staging = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        yield staging
-        if out.exists():
-            out.rename(replaced)
-        staging.rename(out)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {out}: {error.strerror or error}; free space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def refuse_existing(out: Path, overwrite: bool) -> None:
-    """Raise `OutputError` unless `out` is free, or is a simulated slide that may be replaced."""
-    if not out.exists() and not out.is_symlink():
-        return
-    if not overwrite:
-        raise OutputError(f"{out} exists already; choose another folder or pass --overwrite.")
-    ours = (out / keys.TRUTH_FILE).is_file() and (out / EXPERIMENT_FILE).is_file()
-    if not ours and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputError(f"{out} is no simulated slide, so it is not replaced; choose another folder.")
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def names_of(index: Integers, names: list[str]) -> pa.Array:

@@ -44,9 +44,7 @@ def transcript_histogram(transcripts: pl.LazyFrame, extent: Bounds) -> Histogram
     nx, ny = (max(int(np.ceil((high - low) / side)), 1) for low, high in ((x0, x1), (y0, y1)))
     x_bin = ((pl.col(keys.X).cast(pl.Float64) - x0) / side).floor().clip(0, nx - 1).cast(pl.Int32)
     y_bin = ((pl.col(keys.Y).cast(pl.Float64) - y0) / side).floor().clip(0, ny - 1).cast(pl.Int32)
-    bins = (
-        transcripts.group_by((x_bin * ny + y_bin).alias("bin")).agg(pl.len()).collect(engine="streaming")
-    )
+    bins = transcripts.group_by((x_bin * ny + y_bin).alias("bin")).agg(pl.len()).collect(engine="streaming")
     counts = np.zeros(nx * ny, np.int64)
     counts[bins["bin"].to_numpy()] = bins["len"].to_numpy()
     return Histogram(counts.reshape(nx, ny), x0 + side * np.arange(nx + 1), y0 + side * np.arange(ny + 1))

@@ -1,0 +1,70 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tissuegraph.errors import OutputError
+
+
+@contextmanager
+def whole_folder(out: Path, *, overwrite: bool, marker: str, kind: str) -> Iterator[Path]:
+    """Give a folder to write into, which becomes `out` at the end, or vanishes on any failure.
+
+    What a killed run left beside `out` is started over.
+
+    Parameters
+    ----------
+    out
+        The folder that is to appear.
+    overwrite
+        Whether a folder that we wrote may be replaced; nothing else ever is.
+    marker
+        A file, relative to `out`, by which a folder of ours is known.
+    kind
+        What such a folder is called in a message: "run", "simulated slide", ...
+
+    Raises
+    ------
+    OutputError
+        If `out` exists and is not to be replaced, or it cannot be written.
+    """
+    refuse_existing(out, overwrite=overwrite, marker=marker, kind=kind)
+    staging, replaced = (out.with_name(f".{out.name}.{state}") for state in ("unfinished", "replaced"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        yield staging
+        if out.exists():
+            out.rename(replaced)
+        staging.rename(out)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        message = f"cannot write {out}: {error.strerror or error}; free space or choose another folder"
+        raise OutputError(message) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_existing(out: Path, *, overwrite: bool, marker: str, kind: str) -> None:
+    """Raise `OutputError` unless `out` is free, or a folder of ours that may be replaced."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if not overwrite:
+        message = f"{out} exists already; choose another folder or pass --overwrite"
+        raise OutputError(message)
+    empty = out.is_dir() and not any(out.iterdir())
+    if not empty and not (out / marker).is_file():
+        message = f"{out} is no {kind}, so it is not replaced; choose another folder"
+        raise OutputError(message)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file."""
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,311 @@
+"""The functions a user calls: dataset, train, predict, segment."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from tissuegraph import keys
+from tissuegraph.graph.params import GraphParams
+from tissuegraph.nn.params import SeggerParams
+from tissuegraph.output import refuse_existing, whole_folder
+from tissuegraph.sample import Sample
+from tissuegraph.segmentation.params import MIN_QV, AssignParams, DatasetParams, PredictParams, TrainParams
+
+log = logging.getLogger(__name__)
+
+DATASET_CARD = "train/dataset.json"
+TRAIN_MARKER = f"{keys.MODEL_DIR}/{keys.MODEL_CARD_FILE}"
+
+
+def dataset(
+    bundle: Path | str | Sample,
+    out: Path | str,
+    *,
+    graph: GraphParams | None = None,
+    data: DatasetParams | None = None,
+    min_qv: float = MIN_QV,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Cut training tiles out of a slide.
+
+    Writes `out/train`, `out/val` and `out/test`, each with `raw/` (transcripts and outlines of each
+    tile) and `processed/` (the graphs, as safetensors), for `SpatialTranscriptomicsDataset`.
+
+    Parameters
+    ----------
+    bundle
+        Folder of a Xenium run, or a Sample.
+    out
+        Folder to write.
+    graph
+        How a tile becomes a graph.
+    data
+        Which tiles are taken, and how many.
+    min_qv
+        Transcripts of lower quality are left out.
+    seed
+        Of the choice of tiles.
+    overwrite
+        Replace training data that is there.
+
+    Returns
+    -------
+    The folder.
+
+    Raises
+    ------
+    InputError
+        If the slide is missing, broken or too small.
+    OutputError
+        If `out` exists or cannot be written.
+    """
+    from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.dataset import write_dataset
+
+    out = Path(out).absolute()
+    graph, data = graph or GraphParams(), data or DatasetParams()
+    sample = steps.as_sample(bundle)
+    with (
+        whole_folder(out, overwrite=overwrite, marker=DATASET_CARD, kind="training data") as folder,
+        steps.work_folder(folder) as work,
+    ):
+        slide = steps.open_slide(
+            sample, work, min_qv=min_qv, transcripts_per_tile=PredictParams().transcripts_per_tile
+        )
+        hops = SeggerParams().hops
+        write_dataset(slide.survey, slide.store, folder, graph=graph, params=data, hops=hops, seed=seed)
+    log.info("training data: %s", out)
+    return out
+
+
+def train(
+    *,
+    train_dir: Path,
+    val_dir: Path,
+    default_root_dir: Path,
+    segger: SeggerParams | None = None,
+    training: TrainParams | None = None,
+    assign: AssignParams | None = None,
+    num_tx_tokens: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Train a model on tiles that `dataset` cut.
+
+    Parameters
+    ----------
+    train_dir, val_dir
+        `DIR/train` and `DIR/val` of `tissuegraph dataset`.
+    default_root_dir
+        Where `model/` goes, and Lightning's `checkpoints/` and `metrics.csv`.
+    segger
+        The network.
+    training
+        How it is trained, and on what.
+    assign
+        How its scores become assignments.
+    num_tx_tokens
+        Rows of the gene table; by default the panel's size, never less.
+    seed
+        Of weights and order; on the CPU the same seed gives the same bits.
+
+    Returns
+    -------
+    The folder `default_root_dir/model`.
+
+    Raises
+    ------
+    InputError
+        If the tiles are missing or broken.
+    ModelError
+        If the panel does not fit the network.
+    MachineError
+        If the machine lacks the accelerator or the devices.
+    """
+    from tissuegraph.segmentation import steps
+
+    root = Path(default_root_dir).absolute()
+    model = steps.train_model(
+        Path(train_dir),
+        Path(val_dir),
+        root,
+        segger=segger or SeggerParams(),
+        training=training or TrainParams(),
+        assign=assign or AssignParams(),
+        num_tx_tokens=num_tx_tokens,
+        seed=seed,
+    )
+    folder = root / keys.MODEL_DIR
+    model.save(folder)
+    log.info("model: %s (%s)", folder, model.training["stopped_because"])
+    return folder
+
+
+def predict(
+    bundle: Path | str | Sample,
+    model: Path | str,
+    out: Path | str,
+    *,
+    prediction: PredictParams | None = None,
+    min_qv: float = MIN_QV,
+    overwrite: bool = False,
+) -> Path:
+    """Find the cells of a slide with a trained model.
+
+    Writes the same files as `segment`, without `model/`.
+
+    Parameters
+    ----------
+    bundle
+        Folder of a Xenium run, or a Sample.
+    model
+        The folder `model/` of `tissuegraph train` or `tissuegraph segment`.
+    out
+        Folder to write.
+    prediction
+        How the model is applied.
+    min_qv
+        Transcripts of lower quality are dropped.
+    overwrite
+        Replace a run that is there.
+
+    Returns
+    -------
+    The folder.
+
+    Raises
+    ------
+    InputError
+        If the slide is missing or broken.
+    ModelError
+        If the model is missing, or does not know the slide's genes.
+    OutputError
+        If `out` exists or cannot be written.
+    """
+    from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.model import load_model
+    from tissuegraph.segmentation.stages import Stages
+
+    out = Path(out).absolute()
+    prediction = prediction or PredictParams()
+    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
+    trained, stages = load_model(model), Stages()
+    sample = steps.as_sample(bundle)
+    with (
+        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
+        steps.work_folder(folder) as work,
+    ):
+        with stages("tiles"):
+            slide = steps.open_slide(
+                sample, work, min_qv=min_qv, transcripts_per_tile=prediction.transcripts_per_tile
+            )
+        said = steps.apply_model(
+            slide, trained, folder, work, params=prediction, min_qv=min_qv, axes=None, stages=stages
+        )
+        parameters = {"prediction": asdict(prediction), "min_qv": min_qv}
+        steps.write_run(folder, sample, stages, {"command": "predict", "parameters": parameters, **said})
+    log.info("run: %s", out)
+    return out
+
+
+def segment(
+    bundle: Path | str | Sample,
+    out: Path | str,
+    *,
+    prediction: PredictParams | None = None,
+    graph: GraphParams | None = None,
+    data: DatasetParams | None = None,
+    segger: SeggerParams | None = None,
+    training: TrainParams | None = None,
+    assign: AssignParams | None = None,
+    min_qv: float = MIN_QV,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Find the cells of a slide, training a model on the slide itself.
+
+    Writes into `out`: `transcripts.parquet` (every row of the input with `assigned_cell_id`,
+    `assignment_probability` and `dropped_because`), `cells.h5ad`, `cell_boundaries.parquet`, `run.json`
+    and `model/`.
+
+    Parameters
+    ----------
+    bundle
+        Folder of a Xenium run, or a Sample.
+    out
+        Folder to write.
+    prediction, graph, data, segger, training, assign
+        Parameters of the steps; None means their defaults.
+    min_qv
+        Transcripts of lower quality are dropped.
+    seed
+        Of everything; on the CPU the same seed gives the same bits.
+    overwrite
+        Replace a run that is there.
+
+    Returns
+    -------
+    The folder.
+
+    Raises
+    ------
+    InputError
+        If the slide is missing, broken or too small.
+    OutputError
+        If `out` exists or cannot be written.
+    MachineError
+        If the machine lacks the accelerator or the devices.
+    """
+    from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.dataset import write_dataset
+    from tissuegraph.segmentation.machine import check_machine
+    from tissuegraph.segmentation.stages import Stages
+
+    out = Path(out).absolute()
+    prediction, graph, data = prediction or PredictParams(), graph or GraphParams(), data or DatasetParams()
+    segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
+    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
+    check_machine(training.accelerator, training.devices)
+    stages = Stages()
+    sample = steps.as_sample(bundle)
+    with (
+        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
+        steps.work_folder(folder) as work,
+    ):
+        with stages("tiles"):
+            slide = steps.open_slide(
+                sample, work, min_qv=min_qv, transcripts_per_tile=prediction.transcripts_per_tile
+            )
+        with stages("training data"):
+            axes = write_dataset(
+                slide.survey,
+                slide.store,
+                work / "data",
+                graph=graph,
+                params=data,
+                hops=segger.hops,
+                seed=seed,
+            )
+        with stages("training"):
+            model = steps.train_model(
+                work / "data" / "train",
+                work / "data" / "val",
+                work / "training",
+                segger=segger,
+                training=training,
+                assign=assign,
+                num_tx_tokens=None,
+                seed=seed,
+            )
+            model.save(folder / keys.MODEL_DIR)
+        said = steps.apply_model(
+            slide, model, folder, work, params=prediction, min_qv=min_qv, axes=axes, stages=stages
+        )
+        chosen = (prediction, graph, data, segger, training, assign)
+        parameters = {type(one).__name__: asdict(one) for one in chosen} | {"min_qv": min_qv}
+        head = {"command": "segment", "seed": seed, "parameters": parameters, "training": model.training}
+        steps.write_run(folder, sample, stages, {**head, **said})
+    log.info("run: %s", out)
+    return out

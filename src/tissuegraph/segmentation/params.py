@@ -1,0 +1,124 @@
+"""What can be set in segmentation, and the only place of the defaults; nothing heavy to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tissuegraph.errors import InputError
+
+MIN_QV = 20.0
+"""Transcripts of lower quality are left out."""
+
+
+def _check(owner: object, **ranges: tuple[float, float]) -> None:
+    """Refuse values outside their range, bounds included."""
+    for name, (low, high) in ranges.items():
+        value = getattr(owner, name)
+        if not low <= value <= high:
+            message = f"{name} is {value}; give a number from {low:g} to {high:g}"
+            raise InputError(message)
+
+
+MANY = 10**9
+
+
+@dataclass(frozen=True)
+class DatasetParams:
+    """Which tiles are taken for training, and how many."""
+
+    tile_transcripts: int = 4_000
+    """Transcripts in the core of a training tile, at most."""
+    max_tiles: int = 32
+    """Tiles taken from the slide, at most, however large it is."""
+    val_share: float = 0.15
+    """Share of the tiles for validation."""
+    test_share: float = 0.1
+    """Share of the tiles for the final test."""
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no tiles."""
+        _check(self, tile_transcripts=(1, MANY), max_tiles=(3, MANY), val_share=(0, 0.8), test_share=(0, 0.8))
+        if self.val_share + self.test_share > 0.9:
+            message = (
+                f"val_share and test_share are {self.val_share} and {self.test_share}; "
+                "leave at least 0.1 of the tiles to train on"
+            )
+            raise InputError(message)
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """How the network is trained, and on what."""
+
+    batch_size_train: int = 4
+    """Tiles a training step."""
+    batch_size_val: int = 4
+    """Tiles a validation step."""
+    epochs: int = 12
+    """Passes over the training tiles, at most."""
+    patience: int = 3
+    """Epochs without a better validation loss before training stops."""
+    learning_rate: float = 3e-3
+    """Of Adam."""
+    accelerator: str = "auto"
+    """auto, cpu, gpu, cuda or mps."""
+    strategy: str = "auto"
+    """Lightning's: auto, ddp, ddp_spawn, ..."""
+    devices: str = "auto"
+    """How many devices, or auto (on the CPU: one process)."""
+    precision: str = "auto"
+    """Lightning's; auto is 32-true on the CPU and 16-mixed on a GPU."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot train."""
+        _check(
+            self,
+            batch_size_train=(1, MANY),
+            batch_size_val=(1, MANY),
+            epochs=(1, MANY),
+            patience=(1, MANY),
+            learning_rate=(1e-12, 1e3),
+        )
+
+
+@dataclass(frozen=True)
+class AssignParams:
+    """How the network's scores, the distance and the neighbours are weighed."""
+
+    affinity_weight: float = 1.0
+    """Weight of the network's logit."""
+    neighbour_weight: float = 8.0
+    """Weight of what a transcript's neighbours say."""
+    rounds: int = 4
+    """Rounds of mean field: how many neighbours away a transcript is heard."""
+    none_logit: float = -3.5
+    """Logit of belonging to no cell."""
+
+    def __post_init__(self) -> None:
+        """Refuse what weighs nothing."""
+        _check(
+            self,
+            affinity_weight=(1e-6, 1e3),
+            neighbour_weight=(0, 1e3),
+            rounds=(0, 100),
+            none_logit=(-1e3, 1e3),
+        )
+
+
+@dataclass(frozen=True)
+class PredictParams:
+    """How a trained model is applied to a slide."""
+
+    min_probability: float = 0.5
+    """Probability below which a transcript stays unassigned."""
+    genes: str = "strict"
+    """strict: genes that the model does not know are an error; intersect: they are left out."""
+    transcripts_per_tile: int = 100_000
+    """Transcripts in the core of a tile, at most: what bounds the memory."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be applied."""
+        _check(self, min_probability=(0, 1), transcripts_per_tile=(100, MANY))
+        if self.genes not in ("strict", "intersect"):
+            message = f"genes is {self.genes!r}; choose strict or intersect"
+            raise InputError(message)

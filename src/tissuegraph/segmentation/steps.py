@@ -1,0 +1,192 @@
+"""The steps that the commands share: open a slide, train a model, apply it, write a run."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+
+from tissuegraph import keys
+from tissuegraph.io import read_xenium
+from tissuegraph.io.files import reading
+from tissuegraph.nn.params import SeggerParams
+from tissuegraph.output import write_json
+from tissuegraph.sample import Sample
+from tissuegraph.segmentation.assign import FittedAssignment, ScoredTile, fit_assignment
+from tissuegraph.segmentation.axes import LocalAxes, find_axes
+from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
+from tissuegraph.segmentation.model import SegmentationModel
+from tissuegraph.segmentation.outputs import account_by_gene, write_cells, write_transcripts
+from tissuegraph.segmentation.params import AssignParams, PredictParams, TrainParams
+from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
+from tissuegraph.segmentation.score import affinity
+from tissuegraph.segmentation.stages import Stages, with_progress
+from tissuegraph.segmentation.train import fit
+from tissuegraph.tiles.plan import plan_tiles
+from tissuegraph.tiles.store import TileStore, write_store
+from tissuegraph.tiles.survey import Survey, kept_transcripts
+from tissuegraph.tiles.survey import survey as look
+
+VERSIONS = ("tissuegraph", "torch", "torch_geometric", "lightning", "polars", "numpy", "shapely")
+MIN_TILE_SIDE = 100.0
+"""um: below it the halo outweighs the tile, so it is not cut further."""
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A sample that was looked at and cut."""
+
+    sample: Sample
+    survey: Survey
+    store: TileStore
+
+
+def as_sample(bundle: Path | str | Sample) -> Sample:
+    """Read a bundle, unless it is read already."""
+    return bundle if isinstance(bundle, Sample) else read_xenium(Path(bundle))
+
+
+def open_slide(sample: Sample, work: Path, *, min_qv: float, transcripts_per_tile: int) -> Slide:
+    """Look at a slide and cut it into tiles under `work`."""
+    with reading(sample.transcripts_path):
+        survey = look(sample, min_qv)
+        tiles = plan_tiles(survey.histogram, max_transcripts=transcripts_per_tile, min_side=MIN_TILE_SIDE)
+        store = write_store(kept_transcripts(sample, min_qv), tiles, work / "tiles")
+    return Slide(sample, survey, store)
+
+
+def train_model(
+    train_dir: Path,
+    val_dir: Path,
+    root: Path,
+    *,
+    segger: SeggerParams,
+    training: TrainParams,
+    assign: AssignParams,
+    num_tx_tokens: int | None,
+    seed: int,
+) -> SegmentationModel:
+    """Fit the network, and then the weights of the assignment, on training tiles."""
+    network, vectors, history = fit(
+        train_dir, val_dir, root, segger=segger, params=training, num_tx_tokens=num_tx_tokens, seed=seed
+    )
+    tiles = SpatialTranscriptomicsDataset(train_dir)
+    fitted = fit_on_tiles(tiles, network, assign)
+    card = {**history, "seed": seed, "parameters": asdict(training), "versions": versions()}
+    tokens = network.hparams["num_tx_tokens"]
+    return SegmentationModel(
+        network, tiles.genes, segger, tiles.graph_params, assign, fitted, vectors, tokens, card
+    )
+
+
+def fit_on_tiles(
+    tiles: SpatialTranscriptomicsDataset, network: Any, assign: AssignParams
+) -> FittedAssignment:
+    """Score all candidate pairs of the training tiles, and learn distance weights and stretch from them."""
+    scored = []
+    for index in range(len(tiles)):
+        raw = tiles.raw_tile(index)
+        scored.append(
+            ScoredTile(raw.graph, affinity(network, raw.graph), raw.outlines, raw.axes, raw.in_core)
+        )
+    return fit_assignment(scored, assign)
+
+
+def apply_model(
+    slide: Slide,
+    model: SegmentationModel,
+    out: Path,
+    work: Path,
+    *,
+    params: PredictParams,
+    min_qv: float,
+    axes: LocalAxes | None,
+    stages: Stages,
+) -> dict[str, Any]:
+    """Assign every transcript of a slide and write the run's tables; returns what `run.json` says of it."""
+    unknown = unknown_genes(slide.survey, model, params.genes)
+    tiles = slide.store.tiles
+    if axes is None:
+        with stages("axes"):
+            shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
+            axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, shown)
+    results = work / "results"
+    results.mkdir()
+    with stages("predict"):
+        shown = with_progress(tiles, "assigning transcripts", len(tiles))
+        predict_tiles(slide.store, slide.survey, model, axes, shown, results, params.min_probability)
+    table = pl.scan_parquet(sorted(results.glob("*.parquet")))
+    with stages("write transcripts"):
+        path = out / keys.TRANSCRIPTS_FILE
+        account = write_transcripts(slide.sample, slide.survey, table, unknown, min_qv, path)
+    with stages("write cells"):
+        uns = {"versions": versions(), "model": {"seed": model.training.get("seed", 0)}}
+        cells = write_cells(slide.survey, table, model.genes, out, uns)
+    return {
+        "account": account,
+        "account_by_gene": account_by_gene(out / keys.TRANSCRIPTS_FILE, slide.sample).to_dict(
+            as_series=False
+        ),
+        "cells": cells,
+        "genes_unknown_to_the_model": list(unknown),
+        "beside_the_baseline": compare_with_nearest(table, slide.survey.counts["kept"]),
+        "tiles": len(tiles),
+    }
+
+
+def compare_with_nearest(results: pl.LazyFrame, kept: int) -> dict[str, Any]:
+    """Shares assigned by us and by the nearest nucleus within 5 um, and how often the two agree.
+
+    Agreement is no accuracy: it says how much the run differs from the simplest rule.
+    """
+    ours, nearest = pl.col("boundary") >= 0, pl.col("nearest") >= 0
+    row = results.select(
+        ours.sum().alias("ours"),
+        nearest.sum().alias("nearest"),
+        (ours & nearest).sum().alias("both"),
+        (ours & (pl.col("boundary") == pl.col("nearest"))).sum().alias("same"),
+    ).collect()
+    count = {name: int(row[name].item() or 0) for name in row.columns}
+    return {
+        "share_assigned": {
+            "tissuegraph": round(count["ours"] / kept, 4),
+            "nearest nucleus, 5 um": round(count["nearest"] / kept, 4),
+        },
+        "agreement_where_both_assign": round(count["same"] / max(count["both"], 1), 4),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}
+
+
+def write_run(out: Path, sample: Sample, stages: Stages, content: dict[str, Any]) -> None:
+    """Write `run.json`: the last file of a run, and the sign that it is finished."""
+    head = {
+        "source": str(Path(sample.source).absolute()),
+        "platform": sample.platform,
+        "name": sample.name,
+        "fingerprint": sample.fingerprint(),
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "repairs": dict(sample.repairs),
+    }
+    write_json(out / keys.RUN_FILE, {**head, **content, "stages": stages.records})
+
+
+@contextmanager
+def work_folder(staging: Path) -> Iterator[Path]:
+    """A folder for what is only needed during the run, inside the one that becomes OUT."""
+    work = staging / ".work"
+    work.mkdir()
+    yield work
+    shutil.rmtree(work)
