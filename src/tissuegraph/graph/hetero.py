@@ -42,7 +42,7 @@ class TileGraph:
 def boundary_features(outlines: np.ndarray) -> np.ndarray:
     """Shape of outlines as features near one: log area, elongation, solidity, circularity, [M, 4].
 
-    `log(area / 40 um2)`; long over short side of the smallest rectangle, minus one; area over area of
+    `log(area / 40 um2)`; log of long over short side of the smallest rectangle; area over area of
     the convex hull; `4 pi area / perimeter^2`. No feature depends on the tile.
     """
     if len(outlines) == 0:
@@ -118,6 +118,39 @@ def halves(
     angle = boundaries[owner[inside]] * GOLDEN_ANGLE
     fold[inside] = offset[:, 0] * np.cos(angle) + offset[:, 1] * np.sin(angle) > 0
     return fold
+
+
+def receptive_field(graph: TileGraph, asked: np.ndarray, hops: int) -> tuple[TileGraph, np.ndarray]:
+    """Keep only what the scores of some transcripts depend on.
+
+    Those are the transcripts asked about [N] (bool), their candidate boundaries with the transcripts
+    inside, and everything up to `hops` neighbours away from any of them. Returns the smaller graph, in
+    which the scores are the same, and the numbers of its transcripts in the larger one.
+    """
+    rivals = np.zeros(len(graph.features), bool)
+    rivals[graph.candidates[1, asked[graph.candidates[0]]]] = True
+    needed = asked | np.isin(graph.owner, np.flatnonzero(rivals))
+    source, target = graph.neighbours
+    for _ in range(hops):
+        needed[source[needed[target]]] = True
+    rivals[graph.owner[needed & (graph.owner >= 0)]] = True
+    rivals[graph.candidates[1, needed[graph.candidates[0]]]] = True
+    tx, bd = np.cumsum(needed) - 1, np.append(np.cumsum(rivals) - 1, -1)  # the last one for no owner
+    joined = needed[source] & needed[target]
+    paired = needed[graph.candidates[0]]
+    smaller = TileGraph(
+        tokens=graph.tokens[needed],
+        rows=graph.rows[needed],
+        positions=graph.positions[needed],
+        features=graph.features[rivals],
+        boundaries=graph.boundaries[rivals],
+        neighbours=np.stack([tx[source[joined]], tx[target[joined]]]),
+        candidates=np.stack([tx[graph.candidates[0, paired]], bd[graph.candidates[1, paired]]]),
+        distance=graph.distance[paired],
+        owner=bd[graph.owner[needed]],
+        fold=graph.fold[needed],
+    )
+    return smaller, np.flatnonzero(needed)
 
 
 def hetero_data(graph: TileGraph, supervised: np.ndarray) -> HeteroData:

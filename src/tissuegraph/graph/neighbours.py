@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 
 SPARE = 2
 """Neighbours asked for beyond k, so that ties at the k-th distance are broken by order, not by the tree."""
+MOST_ASKED = 4_000_000
+"""Neighbours asked for at a time where ties go on and on; bounds the memory."""
 
 
 def nearest_neighbours(positions: np.ndarray, k: int, max_distance: float) -> npt.NDArray[np.int64]:
@@ -32,16 +34,31 @@ def nearest_neighbours(positions: np.ndarray, k: int, max_distance: float) -> np
     n = len(positions)
     if n < 2:
         return np.empty((2, 0), np.int64)
-    asked = min(k + 1 + SPARE, n)
     tree = cKDTree(positions)
-    distance, neighbour = tree.query(
-        positions, k=asked, distance_upper_bound=np.nextafter(max_distance, np.inf)
-    )
-    own = neighbour == np.arange(n)[:, None]
-    distance = np.where(own | (neighbour == n), np.inf, distance)
-    order = np.lexsort((neighbour, distance), axis=1)[:, :k]
-    distance = np.take_along_axis(distance, order, 1)
-    neighbour = np.take_along_axis(neighbour, order, 1)
+    neighbour, distance = _nearest(tree, np.arange(n), k, min(k + 1 + SPARE, n), max_distance)
     found = np.isfinite(distance)
     target = np.broadcast_to(np.arange(n)[:, None], neighbour.shape)
     return np.stack([neighbour[found], target[found]]).astype(np.int64)
+
+
+def _nearest(
+    tree: cKDTree, rows: npt.NDArray[np.int64], k: int, asked: int, max_distance: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the k nearest others of some positions [R] and their distances, infinite where there is none.
+
+    The tree is asked for more than k, and for more again where a tie goes on beyond what was asked for.
+    """
+    limit = np.nextafter(max_distance, np.inf)
+    answer = tree.query(tree.data[rows], k=asked, distance_upper_bound=limit)
+    distance, neighbour = np.asarray(answer[0]), np.asarray(answer[1])
+    last = distance[:, -1].copy()
+    distance[(neighbour == rows[:, None]) | (neighbour == tree.n)] = np.inf
+    order = np.lexsort((neighbour, distance), axis=1)[:, :k]
+    distance = np.take_along_axis(distance, order, 1)
+    neighbour = np.take_along_axis(neighbour, order, 1)
+    tied = np.flatnonzero(np.isfinite(last) & (last <= distance[:, -1]))
+    if len(tied) and asked < tree.n:
+        more = min(2 * asked, tree.n)
+        for part in np.array_split(tied, 1 + len(tied) * more // MOST_ASKED):
+            neighbour[part], distance[part] = _nearest(tree, rows[part], k, more, max_distance)
+    return neighbour, distance

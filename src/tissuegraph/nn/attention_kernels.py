@@ -202,10 +202,13 @@ C5, C6, C7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float3
 
 
 @overload(exp, jit_options={"fastmath": {"contract"}})
-def _exp(x: Any) -> Any:
+def _exp(x):  # type: ignore[no-untyped-def]
     """In float32 a polynomial without branches (Cephes `expf`), which LLVM turns into vector code."""
 
-    def vectorised(x: Any) -> Any:
+    def exact(x):  # type: ignore[no-untyped-def]
+        return math.exp(x)
+
+    def vectorised(x):  # type: ignore[no-untyped-def]
         x = LOWEST if x < LOWEST else x
         shifted = x * LOG2_E + SHIFT  # the sum rounds to a whole number
         whole = shifted - SHIFT
@@ -213,7 +216,7 @@ def _exp(x: Any) -> Any:
         series = ((((C7 * r + C6) * r + C5) * r + C4) * r + C3) * r + C2
         return (series * r * r + r + ONE) * _power_of_two(shifted)
 
-    return vectorised if x == types.float32 else lambda x: math.exp(x)
+    return vectorised if x == types.float32 else exact
 
 
 @compiled
@@ -235,21 +238,12 @@ def scratch(table, pointer, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def dot(a, b):  # type: ignore[no-untyped-def]
-    """Inner product of two short lists."""
-    result = a.dtype.type(0)
-    for k in range(len(a)):
-        result += a[k] * b[k]
-    return result
-
-
-@compiled
 def forward(lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, first, last):  # type: ignore[no-untyped-def]
     """Write `out` [M, heads, channels] and `norm` [M, 2, heads] of some targets.
 
     `lanes` is a tuple with as many items as a head has channels: the compiler knows its length.
     """
-    zero, one = x_l.dtype.type(0), x_l.dtype.type(1)
+    zero, one, lowest = x_l.dtype.type(0), x_l.dtype.type(1), x_l.dtype.type(-np.inf)
     weight = scratch(x_l, pointer, first, last)
     for i in range(first, last):
         begin, end = pointer[i], pointer[i + 1]
@@ -258,12 +252,13 @@ def forward(lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, first, 
         for h in range(x_l.shape[1]):
             here, a = load(lanes, x_r, i, h), load(lanes, att, 0, h)
             score = weight[h * degree : (h + 1) * degree]
-            peak = -np.inf * one
+            peak = lowest
             for k in range(degree):
                 v = load(lanes, x_l, neighbours[begin + k], h) + here
                 score[k] = total(tilt(v, slope) * v * a)
                 peak = max(peak, score[k])
-            score -= peak
+            for k in range(degree):
+                score[k] -= peak
             norm[i, PEAK, h] = peak
         for k in range(x_l.shape[1] * degree):
             weight[k] = exp(weight[k])
@@ -283,7 +278,7 @@ def backward_targets(  # type: ignore[no-untyped-def]
 ):
     """Write `known` [M, 3, heads] and `grad_r` of some targets, and add their share to `grad_att`."""
     weight, along = scratch(x_l, pointer, first, last), scratch(x_l, pointer, first, last)
-    share = np.empty_like(att)
+    share, zero = np.empty_like(att), x_l.dtype.type(0)
     for i in range(first, last):
         begin, end = pointer[i], pointer[i + 1]
         degree = end - begin
@@ -299,13 +294,12 @@ def backward_targets(  # type: ignore[no-untyped-def]
             weight[k] = exp(weight[k])
         for h in range(x_l.shape[1]):
             alpha, gain = weight[h * degree : (h + 1) * degree], along[h * degree : (h + 1) * degree]
-            alpha *= norm[i, SCALE, h]
-            mean = dot(alpha, gain)
-            known[i, PEAK, h], known[i, SCALE, h], known[i, ALONG, h] = (
-                norm[i, PEAK, h],
-                norm[i, SCALE, h],
-                mean,
-            )
+            mean = zero
+            for k in range(degree):
+                alpha[k] *= norm[i, SCALE, h]
+                mean += alpha[k] * gain[k]
+            known[i, PEAK, h], known[i, SCALE, h] = norm[i, PEAK, h], norm[i, SCALE, h]
+            known[i, ALONG, h] = mean
             here, of_r, of_att = load(lanes, x_r, i, h), zeros(lanes, x_l), zeros(lanes, x_l)
             for k in range(degree):
                 v = load(lanes, x_l, neighbours[begin + k], h) + here
@@ -314,7 +308,9 @@ def backward_targets(  # type: ignore[no-untyped-def]
                 of_att = of_att + side * v
             store(lanes, grad_r, i, h, of_r * load(lanes, att, 0, h))
             store(lanes, share, 0, h, of_att)
-        grad_att += share[0]
+        for h in range(x_l.shape[1]):
+            for c in range(x_l.shape[2]):
+                grad_att[h, c] += share[0, h, c]
 
 
 @compiled

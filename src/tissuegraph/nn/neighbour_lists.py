@@ -114,7 +114,8 @@ def _sort(rows, neighbours, num_rows):  # type: ignore[no-untyped-def]
     pointer = np.zeros(num_rows + 1, np.int64)
     for row in rows:
         pointer[row + 1] += 1
-    pointer = np.cumsum(pointer)
+    for row in range(num_rows):
+        pointer[row + 1] += pointer[row]
     place = pointer.copy()
     ordered = np.empty(len(rows), np.int32)
     for edge in range(len(rows)):
@@ -129,7 +130,8 @@ def _transpose(pointer, neighbours, num_others):  # type: ignore[no-untyped-def]
     turned = np.zeros(num_others + 1, np.int64)
     for other in neighbours:
         turned[other + 1] += 1
-    turned = np.cumsum(turned)
+    for other in range(num_others):
+        turned[other + 1] += turned[other]
     place = turned.copy()
     ordered = np.empty(len(neighbours), np.int32)
     for row in range(len(pointer) - 1):

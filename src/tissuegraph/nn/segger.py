@@ -1,6 +1,8 @@
 """Segger: GATv2 layers that embed transcripts and boundaries into one space."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: `to_hetero` copies the annotations of `forward`, and as
+# mere strings they cannot be pickled, so that no worker could be sent a network.
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +36,7 @@ class NodeInput(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the weights anew; `to_hetero` calls it on every copy that it makes."""
         for part in (self.emb, self.lin):
-            if hasattr(part, "reset_parameters"):
+            if isinstance(part, nn.Embedding | nn.Linear):
                 part.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,14 +121,14 @@ def heterogeneous(model: Segger, aggr: str = "sum") -> nn.Module:
     Transcripts have tokens, boundaries have features; the other half of each copy would be a
     parameter without gradient, which distributed training refuses.
     """
-    hetero = to_hetero(model, METADATA, aggr=aggr)
+    hetero: Any = to_hetero(model, METADATA, aggr=aggr)
     hetero.input[TX].lin = nn.Identity()
     hetero.input[BD].emb = nn.Identity()
     _start_alike(hetero)
     return hetero
 
 
-def _start_alike(hetero: nn.Module) -> None:
+def _start_alike(hetero: Any) -> None:
     """Let both edge types start from the same weights, and boundary features from none.
 
     A boundary then starts as the mean of its transcripts, seen through the same maps as a transcript's

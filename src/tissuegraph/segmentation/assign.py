@@ -28,7 +28,7 @@ DISTANCE_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10
 """um; the distance weight is a step function, the first step being the inside."""
 FALL_OFF = 0.6
 """per um: where the fit of the distance weights starts."""
-FIT_ROUNDS = 20
+FIT_ROUNDS = 12
 STRETCH_POWERS = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
 FAR = 6.0
 """um; pairs farther apart are nearly all wrong, and show what affinity a wrong pair has."""
@@ -158,7 +158,7 @@ def assign(
     pairs
         Scored candidates.
     neighbours
-        [2, E] (neighbour, transcript), sorted by transcript.
+        [2, E] (neighbour, transcript), sorted by transcript: who listens to whom.
 
     Returns
     -------
@@ -177,7 +177,13 @@ def assign(
         params.neighbour_weight,
         params.rounds,
     )
-    return _best(q, pairs, min_probability)
+    return _best(cooled(q, params.temperature), pairs, min_probability)
+
+
+def cooled(q: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logits of probabilities by a temperature."""
+    q = np.clip(q, 1e-12, 1 - 1e-12)
+    return 1 / (1 + ((1 - q) / q) ** (1 / temperature))
 
 
 def _best(q: np.ndarray, pairs: Candidates, min_probability: float) -> tuple[np.ndarray, np.ndarray]:

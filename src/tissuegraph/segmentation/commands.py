@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tissuegraph import keys
@@ -75,8 +75,7 @@ def dataset(
         slide = steps.open_slide(
             sample, work, min_qv=min_qv, transcripts_per_tile=PredictParams().transcripts_per_tile
         )
-        hops = SeggerParams().hops
-        write_dataset(slide.survey, slide.store, folder, graph=graph, params=data, hops=hops, seed=seed)
+        write_dataset(slide.survey, slide.store, folder, graph=graph, params=data, seed=seed)
     log.info("training data: %s", out)
     return out
 
@@ -265,6 +264,7 @@ def segment(
 
     out = Path(out).absolute()
     prediction, graph, data = prediction or PredictParams(), graph or GraphParams(), data or DatasetParams()
+    data = replace(data, hops=max(data.hops, (segger or SeggerParams()).hops))
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     check_machine(training.accelerator, training.devices)
@@ -285,7 +285,6 @@ def segment(
                 work / "data",
                 graph=graph,
                 params=data,
-                hops=segger.hops,
                 seed=seed,
             )
         with stages("training"):

@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData, InMemoryDataset
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
-from tissuegraph.graph.hetero import TileGraph, hetero_data, tile_graph
+from tissuegraph.graph.hetero import TileGraph, hetero_data, receptive_field, tile_graph
 from tissuegraph.graph.params import GraphParams
 from tissuegraph.segmentation.axes import LocalAxes, find_axes
 from tissuegraph.segmentation.gene_vectors import gene_vectors
@@ -37,7 +37,6 @@ def write_dataset(
     *,
     graph: GraphParams,
     params: DatasetParams,
-    hops: int,
     seed: int,
 ) -> LocalAxes:
     """Sample tiles of a slide and write `folder/{train,val,test}/{raw,processed}`.
@@ -57,9 +56,9 @@ def write_dataset(
     splits = split_tiles(sample_tiles(survey, params, seed), params, seed)
     for split, chosen in splits.items():
         (folder / split / "raw").mkdir(parents=True)
-        write_card(folder / split, survey.genes, graph)
+        write_card(folder / split, survey.genes, graph, params.hops)
         for tile in chosen:
-            write_raw_tile(folder / split / "raw", tile, survey, store, graph, hops)
+            write_raw_tile(folder / split / "raw", tile, survey, store, graph, params.hops)
         SpatialTranscriptomicsDataset(folder / split)
     counts = nuclear_counts(SpatialTranscriptomicsDataset(folder / SPLITS[0]))
     if counts.nnz == 0:
@@ -130,13 +129,15 @@ def split_tiles(tiles: list[Tile], params: DatasetParams, seed: int) -> dict[str
     return {split: [tiles[i] for i in part] for split, part in zip(SPLITS, parts, strict=True)}
 
 
-def write_card(folder: Path, genes: tuple[str, ...], graph: GraphParams) -> None:
+def write_card(folder: Path, genes: tuple[str, ...], graph: GraphParams, hops: int) -> None:
     """Write `dataset.json`: what the tiles of a split were made with."""
-    (folder / CARD_FILE).write_text(json.dumps({"genes": list(genes), "graph": asdict(graph)}, indent=1))
+    (folder / CARD_FILE).write_text(
+        json.dumps({"genes": list(genes), "graph": asdict(graph), "hops": hops}, indent=1)
+    )
 
 
-def read_card(folder: Path) -> tuple[tuple[str, ...], GraphParams]:
-    """Read the panel and the graph parameters of a split.
+def read_card(folder: Path) -> tuple[tuple[str, ...], GraphParams, int]:
+    """Read the panel, the graph parameters and the hops of a split.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def read_card(folder: Path) -> tuple[tuple[str, ...], GraphParams]:
     path = folder / CARD_FILE
     try:
         card = json.loads(path.read_text())
-        return tuple(card["genes"]), GraphParams(**card["graph"])
+        return tuple(card["genes"]), GraphParams(**card["graph"]), int(card["hops"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = (
             f"{folder} is no training data ({CARD_FILE} is missing or broken); "
@@ -201,7 +202,7 @@ class SpatialTranscriptomicsDataset(InMemoryDataset):
     """
 
     def __init__(self, root: str | Path, transform: Callable[[HeteroData], HeteroData] | None = None) -> None:
-        self.genes, self.graph_params = read_card(Path(root))
+        self.genes, self.graph_params, self.hops = read_card(Path(root))
         super().__init__(str(root), transform)
         self._data_list = [load_graph(Path(path)) for path in self.processed_paths]
         if not self._data_list:
@@ -222,7 +223,9 @@ class SpatialTranscriptomicsDataset(InMemoryDataset):
         """Build the graph of every raw tile."""
         for index, path in enumerate(self.processed_paths):
             tile = self.raw_tile(index)
-            save_graph(hetero_data(tile.graph, tile.in_core & (tile.graph.fold == 1)), Path(path))
+            supervised = tile.in_core & (tile.graph.fold == 1)
+            graph, kept = receptive_field(tile.graph, supervised, self.hops)
+            save_graph(hetero_data(graph, supervised[kept]), Path(path))
 
     def raw_tile(self, index: int) -> RawTile:
         """Read a tile as it was cut, with all its candidate pairs."""

@@ -8,6 +8,10 @@ from scipy import sparse
 from scipy.sparse.linalg import svds
 
 N_AXES = 8
+SMALLEST_SHARE = 1e-6
+"""Of the first singular value; what is smaller is rounding."""
+DENSE = 64
+"""Nuclei or genes up to which LAPACK is used; where the rank is low, ARPACK starts over at random."""
 PSEUDOCOUNT = 5.0
 """Added to every gene, so that a gene seen twice does not outweigh all others."""
 
@@ -44,10 +48,21 @@ def gene_vectors(counts: sparse.csr_matrix, k: int = N_AXES) -> npt.NDArray[np.f
     rows = np.asarray(counts.sum(1)).ravel()
     columns = np.asarray(counts.sum(0)).ravel() + PSEUDOCOUNT
     scaled = sparse.diags(rows**-0.5) @ counts @ sparse.diags(columns**-0.5)
-    start = np.ones(min(scaled.shape))
-    _, singular, axes = svds(scaled, k=rank, v0=start, solver="arpack")
-    axes = axes[np.argsort(-singular)][1:]
+    singular, axes = _leading_axes(scaled, rank)
+    axes = axes[1:] * (singular[1:, None] > SMALLEST_SHARE * singular[0])
     coordinates = (axes / np.sqrt(columns / columns.sum())).T
     signs = np.sign(coordinates[np.abs(coordinates).argmax(0), np.arange(coordinates.shape[1])])
     result[:, : rank - 1] = coordinates * signs
     return result
+
+
+def _leading_axes(
+    matrix: sparse.csr_matrix, rank: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the largest singular values [rank], descending, and their right singular vectors."""
+    if min(matrix.shape) <= DENSE:
+        _, singular, axes = np.linalg.svd(matrix.toarray(), full_matrices=False)
+    else:
+        _, singular, axes = svds(matrix, k=rank, v0=np.ones(min(matrix.shape)), solver="arpack")
+    order = np.argsort(-singular)[:rank]
+    return singular[order], axes[order]

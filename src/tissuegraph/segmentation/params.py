@@ -34,10 +34,19 @@ class DatasetParams:
     """Share of the tiles for validation."""
     test_share: float = 0.1
     """Share of the tiles for the final test."""
+    hops: int = 3
+    """Layers of the network that the tiles are for: mid_layers + 2, or more."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no tiles."""
-        _check(self, tile_transcripts=(1, MANY), max_tiles=(3, MANY), val_share=(0, 0.8), test_share=(0, 0.8))
+        _check(
+            self,
+            tile_transcripts=(1, MANY),
+            max_tiles=(3, MANY),
+            val_share=(0, 0.8),
+            test_share=(0, 0.8),
+            hops=(1, 100),
+        )
         if self.val_share + self.test_share > 0.9:
             message = (
                 f"val_share and test_share are {self.val_share} and {self.test_share}; "
@@ -85,14 +94,18 @@ class TrainParams:
 class AssignParams:
     """How the network's scores, the distance and the neighbours are weighed."""
 
-    affinity_weight: float = 1.0
+    affinity_weight: float = 1.25
     """Weight of the network's logit."""
-    neighbour_weight: float = 8.0
+    neighbour_weight: float = 12.0
     """Weight of what a transcript's neighbours say."""
+    listens_to: int = 30
+    """Neighbours that a transcript listens to, at most."""
     rounds: int = 4
     """Rounds of mean field: how many neighbours away a transcript is heard."""
-    none_logit: float = -3.5
+    none_logit: float = -4.0
     """Logit of belonging to no cell."""
+    temperature: float = 5.0
+    """What the logit of a probability is divided by, since neighbours that agree are overconfident."""
 
     def __post_init__(self) -> None:
         """Refuse what weighs nothing."""

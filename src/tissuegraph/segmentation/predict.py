@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
 from tissuegraph.graph.hetero import TileGraph
+from tissuegraph.graph.neighbours import nearest_neighbours
 from tissuegraph.segmentation.assign import assign, local_stretch, pairs_of, stretched_distance
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.model import SegmentationModel
@@ -64,7 +65,7 @@ def predict_tiles(
     survey: Survey,
     model: SegmentationModel,
     axes: LocalAxes,
-    tiles: Iterator[Tile],
+    tiles: Iterable[Tile],
     folder: Path,
     min_probability: float,
 ) -> None:
@@ -92,7 +93,8 @@ def predict_tile(
     stretch = local_stretch(axes.ratio[graph.boundaries], model.fitted.stretch_power)
     distance = stretched_distance(graph, outlines, axes.angle[graph.boundaries], stretch)
     pairs = pairs_of(graph, distance, affinity(model.network, graph))
-    boundary, probability = assign(pairs, graph.neighbours, model.fitted, model.assign, min_probability)
+    heard = nearest_neighbours(graph.positions, model.assign.listens_to, model.graph.dist_tx)
+    boundary, probability = assign(pairs, heard, model.fitted, model.assign, min_probability)
     columns = {
         keys.ROW: graph.rows,
         "gene": graph.tokens,

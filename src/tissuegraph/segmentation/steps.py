@@ -74,11 +74,11 @@ def train_model(
     num_tx_tokens: int | None,
     seed: int,
 ) -> SegmentationModel:
-    """Fit the network, and then the weights of the assignment, on training tiles."""
+    """Fit the network on the training tiles, then the assignment on tiles that it was not trained on."""
     network, vectors, history = fit(
         train_dir, val_dir, root, segger=segger, params=training, num_tx_tokens=num_tx_tokens, seed=seed
     )
-    tiles = SpatialTranscriptomicsDataset(train_dir)
+    tiles = SpatialTranscriptomicsDataset(val_dir)
     fitted = fit_on_tiles(tiles, network, assign)
     card = {**history, "seed": seed, "parameters": asdict(training), "versions": versions()}
     tokens = network.hparams["num_tx_tokens"]
@@ -90,7 +90,7 @@ def train_model(
 def fit_on_tiles(
     tiles: SpatialTranscriptomicsDataset, network: Any, assign: AssignParams
 ) -> FittedAssignment:
-    """Score all candidate pairs of the training tiles, and learn distance weights and stretch from them."""
+    """Score all candidate pairs of some tiles, and learn distance weights and stretch from them."""
     scored = []
     for index in range(len(tiles)):
         raw = tiles.raw_tile(index)

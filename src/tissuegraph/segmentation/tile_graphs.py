@@ -45,7 +45,7 @@ def gene_tokens(genes: pl.Series, panel: tuple[str, ...]) -> np.ndarray:
 def read_tile_graph(
     store: TileStore, survey: Survey, bounds: Bounds, panel: tuple[str, ...], params: GraphParams
 ) -> TileGraph:
-    """Build the graph of all that lies within `bounds`; transcripts of genes outside the panel are left out."""
+    """Build the graph of all that lies within `bounds`, without transcripts of genes outside the panel."""
     table = store.read(bounds).filter(pl.col(keys.GENE).is_in(list(panel)))
     numbers = survey.outlines_in(bounds)
     return tile_graph(

@@ -42,6 +42,7 @@ def fit(
     train_tiles = SpatialTranscriptomicsDataset(train_dir)
     val_tiles = SpatialTranscriptomicsDataset(val_dir)
     tokens = check_panel(train_tiles, val_tiles, num_tx_tokens)
+    check_hops(train_tiles, segger)
     L.seed_everything(seed, workers=True, verbose=False)
     vectors = gene_vectors(nuclear_counts(train_tiles))
     network = LitSegger(tokens, segger, params.learning_rate)
@@ -67,6 +68,8 @@ def fit(
         "steps": int(trainer.global_step),
         "stopped_because": "validation loss is flat" if stop.stopped_epoch else "all epochs done",
         "best_val_loss": float(best.best_model_score or float("nan")),
+        "val_auroc": float(trainer.callback_metrics["val_auroc"]),
+        "val_f1": float(trainer.callback_metrics["val_f1"]),
         "seconds": round(time.perf_counter() - started, 2),
     }
     return network, vectors, history
@@ -98,6 +101,16 @@ def check_panel(
         )
         raise ModelError(message)
     return num_tx_tokens or panel
+
+
+def check_hops(tiles: SpatialTranscriptomicsDataset, segger: SeggerParams) -> None:
+    """Refuse a network that looks farther than the tiles reach, with `ModelError`."""
+    if segger.hops > tiles.hops:
+        message = (
+            f"a network with mid_layers {segger.mid_layers} looks {segger.hops} neighbours far, the tiles "
+            f"reach {tiles.hops}; make them anew with `tissuegraph dataset --hops {segger.hops}`"
+        )
+        raise ModelError(message)
 
 
 def _trainer(root: Path, params: TrainParams, accelerator: str, callbacks: list[Callback]) -> L.Trainer:

@@ -8,6 +8,8 @@ the pair score start at the logistic regression of the labels on the cosines.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -37,7 +39,8 @@ def set_gene_embedding(network: LitSegger, gene_vectors: Tensor) -> None:
 
     The leading columns are taken; columns beyond K, and tokens beyond the genes, stay random.
     """
-    table = network.model.input[TX].emb.weight  # type: ignore[union-attr, index]
+    model: Any = network.model
+    table = model.input[TX].emb.weight
     scale = gene_vectors.pow(2).mean(0).sqrt().clamp(min=1e-6)
     width = min(gene_vectors.shape[1], table.shape[1])
     table[: len(gene_vectors), :width] = (gene_vectors / scale)[:, :width]
@@ -51,12 +54,13 @@ def whiten_last_layer(network: LitSegger, batch: HeteroData) -> None:
     values, vectors = torch.linalg.eigh(torch.cov(outputs.T).reshape(len(mean), len(mean)))
     values = values.clamp(min=max(SMALLEST_SHARE * float(values.max()), 1e-12))
     whiten = vectors @ torch.diag(values.rsqrt()) @ vectors.T
-    for conv in network.model.last_conv.values():  # type: ignore[union-attr, operator]
+    model: Any = network.model
+    for conv in model.last_conv.values():
         by_head = conv.lin_l.weight.view(conv.heads, len(mean), -1)
         conv.lin_l.weight.copy_(torch.einsum("od,hdi->hoi", whiten, by_head).reshape_as(conv.lin_l.weight))
         conv.lin_l.bias.copy_((conv.lin_l.bias.view(conv.heads, -1) @ whiten.T).reshape(-1))
         conv.bias.copy_(whiten @ conv.bias)
-    for residual in network.model.last_residual.values():  # type: ignore[union-attr, operator]
+    for residual in model.last_residual.values():
         residual.weight.copy_(whiten @ residual.weight)
         residual.bias.copy_(whiten @ (residual.bias - mean))
 
@@ -64,7 +68,8 @@ def whiten_last_layer(network: LitSegger, batch: HeteroData) -> None:
 def _last_outputs(network: LitSegger, batch: HeteroData) -> Tensor:
     """Transcripts' embedding before the norm, [N, D]."""
     parts: list[Tensor] = []
-    layers = (network.model.last_conv["tx__neighbors__tx"], network.model.last_residual[TX])  # type: ignore[union-attr, index]
+    model: Any = network.model
+    layers = (model.last_conv["tx__neighbors__tx"], model.last_residual[TX])
     hooks = [layer.register_forward_hook(lambda _, __, output: parts.append(output)) for layer in layers]
     network(batch, batch[BELONGS].edge_label_index)
     for hook in hooks:

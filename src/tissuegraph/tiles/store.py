@@ -30,7 +30,7 @@ class TileStore:
         files = [file for tile in self.tiles if _overlap(tile.core, bounds) for file in self.files(tile)]
         if not files:
             return pl.DataFrame(schema=STORE_SCHEMA)
-        return pl.scan_parquet(files).filter(inside).sort(keys.ROW).collect()
+        return pl.scan_parquet(files, glob=False).filter(inside).sort(keys.ROW).collect()
 
     def files(self, tile: Tile) -> list[Path]:
         """The parquet files of a tile; none where the tile holds no transcript."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tissuegraph.errors import InputError
@@ -15,7 +16,7 @@ SEPARATOR = "__"
 
 def save_graph(data: HeteroData, path: Path) -> None:
     """Write every tensor of a graph to one safetensors file, named `<node or edge type>/<attribute>`."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for kind, store in [*data.node_items(), *data.edge_items()]:
         name = kind if isinstance(kind, str) else SEPARATOR.join(kind)
         tensors |= {f"{name}/{attribute}": value.contiguous() for attribute, value in store.items()}
@@ -28,7 +29,7 @@ def load_graph(path: Path) -> HeteroData:
     Raises
     ------
     InputError
-        If the file is not safetensors, or is cut short.
+        If the file is not safetensors, is cut short or holds something else.
     """
     try:
         tensors = load_file(path)
@@ -37,7 +38,10 @@ def load_graph(path: Path) -> HeteroData:
         raise InputError(message) from error
     data = HeteroData()
     for name, value in sorted(tensors.items()):
-        kind, attribute = name.split("/")
+        kind, _, attribute = name.partition("/")
+        if not attribute:
+            message = f"{path} is not a complete tile graph (tensor {name!r}); make the training data anew"
+            raise InputError(message)
         parts = tuple(kind.split(SEPARATOR))
         data[parts if len(parts) > 1 else kind][attribute] = value
     return data

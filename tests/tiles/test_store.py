@@ -1,0 +1,106 @@
+"""The store: whatever the cut, bounds give what a plain filter gives."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from tissuegraph import keys
+from tissuegraph.tiles.plan import Tile, plan_tiles, transcript_histogram
+from tissuegraph.tiles.store import STORE_SCHEMA, TILE_COLUMNS, write_store
+
+EVERYWHERE = (-np.inf, -np.inf, np.inf, np.inf)
+
+
+def table_of(seed: int, n: int) -> pl.DataFrame:
+    """Canonical transcripts; coordinates on a grid, so that many lie on cuts and on bounds."""
+    generator = np.random.default_rng(seed)
+    x, y = generator.integers(0, 200, (2, n)) / 2
+    data = {
+        keys.ROW: np.sort(generator.choice(10 * n + 1, n, replace=False)).astype(np.uint64),
+        keys.GENE: [f"g{i}" for i in generator.integers(0, 5, n)],
+        keys.X: x,
+        keys.Y: y,
+        keys.Z: pl.Series([None] * n, dtype=pl.Float32),
+        keys.QV: generator.uniform(20, 40, n),
+        keys.IS_CONTROL: [False] * n,
+    }
+    return pl.DataFrame(data).cast(STORE_SCHEMA)  # type: ignore[arg-type]
+
+
+def cut(table: pl.DataFrame, max_transcripts: int) -> list[Tile]:
+    histogram = transcript_histogram(table.lazy(), (10.0, 10.0, 90.0, 50.0))
+    return plan_tiles(histogram, max_transcripts=max_transcripts, min_side=0.0)
+
+
+def plain(table: pl.DataFrame, bounds) -> pl.DataFrame:
+    x0, y0, x1, y1 = bounds
+    x, y = (table[axis].cast(pl.Float64) for axis in (keys.X, keys.Y))
+    return table.filter((x >= x0) & (x < x1) & (y >= y0) & (y < y1)).select(TILE_COLUMNS)
+
+
+coordinate = st.one_of(st.floats(-10, 110), st.sampled_from([0.0, 10.0, 50.5, 99.5, -np.inf, np.inf]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 300),
+    st.sampled_from([5, 40, 1000]),
+    st.lists(st.tuples(*[coordinate] * 4), min_size=5, max_size=5),
+)
+def test_bounds_give_what_a_plain_filter_gives(seed, n, max_transcripts, all_bounds):
+    table = table_of(seed, n)
+    tiles = cut(table, max_transcripts)
+    with tempfile.TemporaryDirectory() as folder:
+        store = write_store(table.lazy(), tiles, Path(folder) / "tiles")
+        for bounds in [EVERYWHERE, *all_bounds]:
+            assert_frame_equal(store.read(bounds), plain(table, bounds))
+
+
+def test_cores_give_every_transcript_once(tmp_path):
+    table = table_of(3, 400)
+    store = write_store(table.lazy(), cut(table, 30), tmp_path / "tiles")
+    parts = [store.read(tile.core) for tile in store.tiles]
+    assert len(store.tiles) > 10
+    assert_frame_equal(pl.concat(parts).sort(keys.ROW), table.select(TILE_COLUMNS))
+
+
+def test_files_hold_their_core_in_the_order_of_the_source(tmp_path):
+    table = table_of(4, 400)
+    store = write_store(table.lazy(), cut(table, 50), tmp_path / "tiles")
+    for tile in store.tiles:
+        stored = [pl.read_parquet(file, hive_partitioning=False) for file in store.files(tile)]
+        expected = plain(table, tile.core)
+        assert_frame_equal(pl.concat(stored) if stored else expected.clear(), expected)
+
+
+def test_twice_the_same_bytes(tmp_path):
+    table = table_of(5, 5000)
+    contents = []
+    for name in ("first", "second"):
+        store = write_store(table.lazy(), cut(table, 300), tmp_path / name)
+        files = sorted(store.folder.rglob("*.parquet"))
+        contents.append({file.relative_to(store.folder): file.read_bytes() for file in files})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) > 10
+
+
+@pytest.mark.parametrize("name", ["out[1]", "out*", "a b", "x=3"])
+def test_folders_may_have_any_name(tmp_path, name):
+    table = table_of(6, 50)
+    store = write_store(table.lazy(), cut(table, 10), tmp_path / name)
+    assert_frame_equal(store.read(EVERYWHERE), table.select(TILE_COLUMNS))
+
+
+def test_an_empty_slide_reads_as_an_empty_table(tmp_path):
+    store = write_store(table_of(7, 0).lazy(), cut(table_of(7, 0), 10), tmp_path / "tiles")
+    assert store.read(EVERYWHERE).schema == STORE_SCHEMA
+    assert len(store.read(EVERYWHERE)) == 0
