@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tissuegraph.errors import OutputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_WORDS = ("no space left on device", "quota exceeded", "file too large")
+"""How polars, pyarrow, HDF5 and safetensors, which raise errors of their own, name a full disk."""
 
 
 @contextmanager
@@ -42,14 +47,31 @@ def whole_folder(out: Path, *, overwrite: bool, marker: str, kind: str) -> Itera
         staging.mkdir()
         yield staging
         if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
             out.rename(replaced)
         staging.rename(out)
         shutil.rmtree(replaced, ignore_errors=True)
-    except OSError as error:
-        message = f"cannot write {out}: {error.strerror or error}; free space or choose another folder"
-        raise OutputError(message) from error
+    except Exception as error:
+        if is_full(error):
+            message = f"cannot write {out}: No space left on device; free some or choose another disk"
+            raise OutputError(message) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            message = f"cannot write {out}: {error.strerror or error}; choose another folder"
+            raise OutputError(message) from error
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Say whether an error, or one that led to it, means that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(words in str(error).lower() for words in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def refuse_existing(out: Path, *, overwrite: bool, marker: str, kind: str) -> None:
@@ -60,9 +82,16 @@ def refuse_existing(out: Path, *, overwrite: bool, marker: str, kind: str) -> No
         message = f"{out} exists already; choose another folder or pass --overwrite"
         raise OutputError(message)
     empty = out.is_dir() and not any(out.iterdir())
-    if not empty and not (out / marker).is_file():
+    if not empty and not _is_ours(out / marker):
         message = f"{out} is no {kind}, so it is not replaced; choose another folder"
         raise OutputError(message)
+
+
+def _is_ours(marker: Path) -> bool:
+    """Say whether the file by which a folder is known is there; a JSON file of that name must be ours."""
+    if not marker.is_file():
+        return False
+    return marker.suffix != ".json" or "tissuegraph" in marker.read_text(errors="replace")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

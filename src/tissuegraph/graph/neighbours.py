@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 from scipy.spatial import cKDTree
+
+from tissuegraph.parallel import cores
 
 SPARE = 2
 """Neighbours asked for beyond k, so that ties at the k-th distance are broken by order, not by the tree."""
@@ -49,16 +52,35 @@ def _nearest(
     The tree is asked for more than k, and for more again where a tie goes on beyond what was asked for.
     """
     limit = np.nextafter(max_distance, np.inf)
-    answer = tree.query(tree.data[rows], k=asked, distance_upper_bound=limit)
+    answer = tree.query(tree.data[rows], k=asked, distance_upper_bound=limit, workers=cores())
     distance, neighbour = np.asarray(answer[0]), np.asarray(answer[1])
     last = distance[:, -1].copy()
     distance[(neighbour == rows[:, None]) | (neighbour == tree.n)] = np.inf
-    order = np.lexsort((neighbour, distance), axis=1)[:, :k]
-    distance = np.take_along_axis(distance, order, 1)
-    neighbour = np.take_along_axis(neighbour, order, 1)
+    _sort_rows(distance, neighbour)
+    distance, neighbour = distance[:, :k], neighbour[:, :k]
     tied = np.flatnonzero(np.isfinite(last) & (last <= distance[:, -1]))
     if len(tied) and asked < tree.n:
         more = min(2 * asked, tree.n)
         for part in np.array_split(tied, 1 + len(tied) * more // MOST_ASKED):
             neighbour[part], distance[part] = _nearest(tree, rows[part], k, more, max_distance)
     return neighbour, distance
+
+
+@njit(cache=True, nogil=True)
+def _sort_rows(distance, neighbour):  # type: ignore[no-untyped-def]
+    """Sort each row by distance, then neighbour, in place; the rows are nearly sorted."""
+    for i in range(len(distance)):
+        for j in range(1, distance.shape[1]):
+            d, m = distance[i, j], neighbour[i, j]
+            k = j - 1
+            while k >= 0 and (distance[i, k] > d or (distance[i, k] == d and neighbour[i, k] > m)):
+                distance[i, k + 1], neighbour[i, k + 1] = distance[i, k], neighbour[i, k]
+                k -= 1
+            distance[i, k + 1], neighbour[i, k + 1] = d, m
+
+
+def nearest_of(edges: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+    """Keep the first k edges of each position, [2, E'], of edges that `nearest_neighbours` gave."""
+    starts = np.flatnonzero(np.diff(edges[1], prepend=-1))
+    rank = np.arange(edges.shape[1]) - np.repeat(starts, np.diff(np.append(starts, edges.shape[1])))
+    return edges[:, rank < k]

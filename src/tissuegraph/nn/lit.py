@@ -63,20 +63,24 @@ class LitSegger(L.LightningModule):
     def _loss(self, batch: HeteroData) -> tuple[Tensor, Tensor, Tensor]:
         pairs = batch[BELONGS]
         logits = self(batch, pairs.edge_label_index)
+        if len(logits) == 0:  # nothing to learn from; a mean over nothing would turn all weights to NaN
+            return logits.sum(), logits, pairs.edge_label
         return F.binary_cross_entropy_with_logits(logits, pairs.edge_label), logits, pairs.edge_label
 
     def training_step(self, batch: HeteroData) -> Tensor:
         """Loss of a batch of tiles."""
         loss, _, label = self._loss(batch)
-        self.log("train_loss", loss, batch_size=len(label), prog_bar=True)
+        self.log("train_loss", loss, batch_size=max(len(label), 1), prog_bar=True)
         return loss
 
     def validation_step(self, batch: HeteroData) -> None:
         """Loss, AUROC and F1 of held-out pairs."""
         loss, logits, label = self._loss(batch)
+        self.log("val_loss", loss, batch_size=max(len(label), 1), prog_bar=True, sync_dist=True)
+        if len(label) == 0:
+            return
         self.val_auroc.update(logits, label.long())
         self.val_f1.update(logits, label.long())
-        self.log("val_loss", loss, batch_size=len(label), prog_bar=True, sync_dist=True)
         self.log("val_auroc", self.val_auroc, batch_size=len(label), prog_bar=True)
         self.log("val_f1", self.val_f1, batch_size=len(label), prog_bar=True)
 

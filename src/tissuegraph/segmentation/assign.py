@@ -21,6 +21,7 @@ from numba import njit
 
 from tissuegraph.graph.candidates import signed_distance
 from tissuegraph.graph.hetero import TileGraph
+from tissuegraph.parallel import over_chunks
 from tissuegraph.segmentation.axes import LocalAxes, stretching
 from tissuegraph.segmentation.params import AssignParams
 
@@ -28,6 +29,8 @@ DISTANCE_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10
 """um; the distance weight is a step function, the first step being the inside."""
 FALL_OFF = 0.6
 """per um: where the fit of the distance weights starts."""
+SLACK = 5.0
+"""Pairs whose logit, with all neighbours in favour, stays this far below the best are left out."""
 FIT_ROUNDS = 12
 STRETCH_POWERS = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0)
 FAR = 6.0
@@ -166,18 +169,47 @@ def assign(
     """
     prior = np.asarray(fitted.log_weights)[step_of(pairs.distance)]
     base = prior + params.affinity_weight * pairs.affinity.astype(np.float64) - fitted.affinity_offset
-    first_neighbour = np.searchsorted(neighbours[1], np.arange(len(pairs.first)))
-    q = _mean_field(
-        base,
-        params.none_logit,
-        pairs.first,
-        pairs.bd,
-        neighbours[0],
-        first_neighbour,
-        params.neighbour_weight,
-        params.rounds,
-    )
+    chance = base >= _best_logit(base, params.none_logit, pairs)[pairs.tx] - params.neighbour_weight - SLACK
+    pairs, base = _some(pairs, chance), base[chance]
+    q = mean_field(base, pairs, neighbours, params)
     return _best(cooled(q, params.temperature), pairs, min_probability)
+
+
+def _best_logit(logits: np.ndarray, none: float, pairs: Candidates) -> np.ndarray:
+    """Largest logit of each transcript, none included, [N]."""
+    top = np.full(len(pairs.first) - 1, none, np.float64)
+    np.maximum.at(top, pairs.tx, logits)
+    return top
+
+
+def _some(pairs: Candidates, chosen: np.ndarray) -> Candidates:
+    """Only the chosen pairs [P] (bool), of the same transcripts."""
+    tx = pairs.tx[chosen]
+    first = np.searchsorted(tx, np.arange(len(pairs.first)))
+    return Candidates(tx, pairs.bd[chosen], pairs.distance[chosen], pairs.affinity[chosen], first)
+
+
+def mean_field(
+    base: np.ndarray, pairs: Candidates, neighbours: np.ndarray, params: AssignParams
+) -> np.ndarray:
+    """Probabilities [P] of the pairs, when everyone listens to its neighbours for some rounds.
+
+    base [P] are the pairs' own logits. All transcripts change at once, so the order plays no role.
+    """
+    n, weight, none = len(pairs.first) - 1, params.neighbour_weight, params.none_logit
+    first_neighbour = np.searchsorted(neighbours[1], np.arange(n + 1))
+    q, q_none = np.empty(len(base)), np.empty(n)
+    support, support_none = np.zeros(len(base)), np.zeros(n)
+    lists = (pairs.first, pairs.bd, neighbours[0], first_neighbour)
+    over_chunks(
+        lambda i, j: _decide(i, j, base, none, pairs.first, weight, support, support_none, q, q_none), n
+    )
+    for _ in range(params.rounds):
+        over_chunks(lambda i, j: _listen(i, j, *lists, q, q_none, support, support_none), n)
+        over_chunks(
+            lambda i, j: _decide(i, j, base, none, pairs.first, weight, support, support_none, q, q_none), n
+        )
+    return q
 
 
 def cooled(q: np.ndarray, temperature: float) -> np.ndarray:
@@ -188,55 +220,60 @@ def cooled(q: np.ndarray, temperature: float) -> np.ndarray:
 
 def _best(q: np.ndarray, pairs: Candidates, min_probability: float) -> tuple[np.ndarray, np.ndarray]:
     n = len(pairs.first) - 1
-    order = np.lexsort((pairs.bd, -q, pairs.tx))
-    tx = pairs.tx[order]
-    first = order[np.r_[True, tx[1:] != tx[:-1]]] if len(tx) else order
-    first = first[q[first] >= min_probability]
     boundary, probability = np.full(n, -1, np.int64), np.zeros(n)
-    boundary[pairs.tx[first]] = pairs.bd[first]
-    probability[pairs.tx[first]] = q[first]
+    _choose(q, pairs.first, pairs.bd, min_probability, boundary, probability)
     return boundary, probability
 
 
 @njit(cache=True, nogil=True)
-def _mean_field(base, none, first, boundary, neighbour, first_neighbour, weight, rounds):  # type: ignore[no-untyped-def]
-    n = len(first) - 1
-    q, q_none = np.empty(len(base)), np.empty(n)
-    support, support_none = np.zeros(len(base)), np.zeros(n)
-    for step in range(rounds + 1):
-        for i in range(n):
-            top = none + weight * support_none[i]
-            for p in range(first[i], first[i + 1]):
-                top = max(top, base[p] + weight * support[p])
-            total = np.exp(none + weight * support_none[i] - top)
-            q_none[i] = total
-            for p in range(first[i], first[i + 1]):
-                q[p] = np.exp(base[p] + weight * support[p] - top)
-                total += q[p]
-            q_none[i] /= total
-            for p in range(first[i], first[i + 1]):
-                q[p] /= total
-        if step == rounds:
-            break
-        for i in range(n):
-            degree = first_neighbour[i + 1] - first_neighbour[i]
-            support_none[i] = 0.0
-            for p in range(first[i], first[i + 1]):
-                support[p] = 0.0
-            for e in range(first_neighbour[i], first_neighbour[i + 1]):
-                j = neighbour[e]
-                support_none[i] += q_none[j] / degree
+def _choose(q, first, bd, least, boundary, probability):  # type: ignore[no-untyped-def]
+    for i in range(len(first) - 1):
+        for p in range(first[i], first[i + 1]):
+            better = q[p] > probability[i] or (q[p] == probability[i] and bd[p] < boundary[i])
+            if q[p] >= least and better:
+                boundary[i], probability[i] = bd[p], q[p]
+
+
+@njit(cache=True, nogil=True)
+def _decide(begin, end, base, none, first, weight, support, support_none, q, q_none):  # type: ignore[no-untyped-def]
+    """Softmax of the logits and the support, for transcripts begin to end."""
+    for i in range(begin, end):
+        own = none + weight * support_none[i]
+        top = own
+        for p in range(first[i], first[i + 1]):
+            q[p] = base[p] + weight * support[p]
+            top = max(top, q[p])
+        total = np.exp(own - top)
+        q_none[i] = total
+        for p in range(first[i], first[i + 1]):
+            q[p] = np.exp(q[p] - top)
+            total += q[p]
+        q_none[i] /= total
+        for p in range(first[i], first[i + 1]):
+            q[p] /= total
+
+
+@njit(cache=True, nogil=True)
+def _listen(begin, end, first, bd, neighbour, first_neighbour, q, q_none, support, support_none):  # type: ignore[no-untyped-def]
+    """Mean over the neighbours of their probabilities, for transcripts begin to end."""
+    for i in range(begin, end):
+        degree = max(first_neighbour[i + 1] - first_neighbour[i], 1)
+        support_none[i] = 0.0
+        for p in range(first[i], first[i + 1]):
+            support[p] = 0.0
+        for e in range(first_neighbour[i], first_neighbour[i + 1]):
+            j = neighbour[e]
+            support_none[i] += q_none[j] / degree
+            for r in range(first[j], first[j + 1]):
                 for p in range(first[i], first[i + 1]):
-                    for r in range(first[j], first[j + 1]):
-                        if boundary[r] == boundary[p]:
-                            support[p] += q[r] / degree
-                            break
-    return q
+                    if bd[r] == bd[p]:
+                        support[p] += q[r] / degree
+                        break
 
 
 @dataclass(frozen=True)
 class ScoredTile:
-    """A tile of which to learn: graph, affinity [P] of its pairs, outlines [M], axes [M], and who counts [N]."""
+    """A tile to learn from: affinity [P] of its pairs, outlines [M], axes [M], and who counts [N]."""
 
     graph: TileGraph
     affinity: np.ndarray

@@ -7,7 +7,7 @@ elongated, expression changes less along them than across: the structure tensor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import shapely
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from tissuegraph import keys
+from tissuegraph.errors import InputError
 from tissuegraph.segmentation.tile_graphs import gene_tokens
 from tissuegraph.tiles.plan import Bounds, Tile, grown
 from tissuegraph.tiles.store import TileStore
@@ -30,6 +31,10 @@ SURROUNDINGS = 30.0
 """um; standard deviation of the average over the surroundings."""
 BLOCK = 10.0
 """um; side of the blocks in which tensors are summed."""
+MOST_BLOCKS = 5e7
+"""Of 100 um2: 50 cm2, and 1.2 GB."""
+WINDOW = 600.0
+"""um; side of the squares that are drawn at a time, a multiple of PIXEL and BLOCK: bounds the memory."""
 TRUNCATE = 3.0
 MARGIN = TRUNCATE * BLUR + 3 * PIXEL
 """um around a tile that its own blocks depend on."""
@@ -57,6 +62,13 @@ class TensorGrid:
         """An empty grid over an extent in um."""
         low = np.floor(np.array(extent[:2]) / BLOCK).astype(int)
         high = np.floor(np.array(extent[2:]) / BLOCK).astype(int) + 1
+        if np.prod(high - low, dtype=float) > MOST_BLOCKS:
+            width, height = (high - low) * BLOCK
+            message = (
+                f"the nucleus outlines span {width:,.0f} x {height:,.0f} um, more than any slide; "
+                "check that they are in um, and leave out what lies far away"
+            )
+            raise InputError(message)
         return cls(np.zeros((*(high - low), 3)), (int(low[0]), int(low[1])))
 
     def add(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> None:
@@ -67,7 +79,12 @@ class TensorGrid:
         ground = _intersection(core, self._extent())
         if ground is None:
             return
-        first, shape = _pixels(grown(ground, MARGIN))
+        for window in _windows(positions, ground):
+            near = _inside(positions, grown(window, MARGIN))
+            self._add_window(positions[near], vectors[near], window, density)
+
+    def _add_window(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> None:
+        first, shape = _pixels(grown(core, MARGIN))
         pixel = np.floor(positions / PIXEL).astype(np.int64) - first
         there = ((pixel >= 0) & (pixel < shape)).all(1)
         flat = pixel[there] @ np.array([shape[1], 1])
@@ -118,6 +135,24 @@ def _structure_tensor(
         dx, dy = np.gradient(blurred(vectors[:, axis].astype(np.float64)) / amount)
         tensor += np.stack([dx * dx, dy * dy, dx * dy], -1)
     return tensor
+
+
+def _windows(positions: np.ndarray, ground: Bounds) -> Iterator[Bounds]:
+    """Parts of the ground, none wider than `WINDOW`, on which positions [N, 2] say something."""
+    seen = positions[_inside(positions, grown(ground, MARGIN))]
+    offsets = [np.array([x, y]) for x in (-MARGIN, MARGIN) for y in (-MARGIN, MARGIN)]
+    squares = [np.floor((seen + offset) / WINDOW).astype(np.int64) for offset in offsets]
+    numbers = np.unique(np.concatenate([square @ np.array([2**32, 1]) for square in squares]))
+    for row, column in zip((numbers + 2**31) >> 32, (numbers + 2**31) % 2**32 - 2**31, strict=True):
+        x, y = float(row * WINDOW), float(column * WINDOW)
+        window = _intersection(ground, (x, y, x + WINDOW, y + WINDOW))
+        if window is not None:
+            yield window
+
+
+def _inside(positions: np.ndarray, bounds: Bounds) -> np.ndarray:
+    x, y = positions.T
+    return (x >= bounds[0]) & (x < bounds[2]) & (y >= bounds[1]) & (y < bounds[3])
 
 
 def _intersection(a: Bounds, b: Bounds) -> Bounds | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tissuegraph import keys
+from tissuegraph.errors import InputError
 from tissuegraph.graph.params import GraphParams
 from tissuegraph.nn.params import SeggerParams
 from tissuegraph.output import refuse_existing, whole_folder
@@ -16,7 +17,7 @@ from tissuegraph.segmentation.params import MIN_QV, AssignParams, DatasetParams,
 log = logging.getLogger(__name__)
 
 DATASET_CARD = "train/dataset.json"
-TRAIN_MARKER = f"{keys.MODEL_DIR}/{keys.MODEL_CARD_FILE}"
+LARGEST_SEED = 2**32 - 1
 
 
 def dataset(
@@ -65,6 +66,7 @@ def dataset(
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.dataset import write_dataset
 
+    check_seed(seed)
     out = Path(out).absolute()
     graph, data = graph or GraphParams(), data or DatasetParams()
     sample = steps.as_sample(bundle)
@@ -124,8 +126,12 @@ def train(
         If the machine lacks the accelerator or the devices.
     """
     from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.machine import is_first_process
 
+    check_seed(seed)
     root = Path(default_root_dir).absolute()
+    folder = root / keys.MODEL_DIR
+    refuse_existing(folder, overwrite=True, marker=keys.MODEL_CARD_FILE, kind="model")
     model = steps.train_model(
         Path(train_dir),
         Path(val_dir),
@@ -136,8 +142,9 @@ def train(
         num_tx_tokens=num_tx_tokens,
         seed=seed,
     )
-    folder = root / keys.MODEL_DIR
-    model.save(folder)
+    if is_first_process():
+        with whole_folder(folder, overwrite=True, marker=keys.MODEL_CARD_FILE, kind="model") as unfinished:
+            model.save(unfinished)
     log.info("model: %s (%s)", folder, model.training["stopped_because"])
     return folder
 
@@ -259,15 +266,16 @@ def segment(
     """
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.dataset import write_dataset
-    from tissuegraph.segmentation.machine import check_machine
+    from tissuegraph.segmentation.machine import check_in_one_command
     from tissuegraph.segmentation.stages import Stages
 
+    check_seed(seed)
     out = Path(out).absolute()
     prediction, graph, data = prediction or PredictParams(), graph or GraphParams(), data or DatasetParams()
     data = replace(data, hops=max(data.hops, (segger or SeggerParams()).hops))
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
-    check_machine(training.accelerator, training.devices)
+    check_in_one_command(training)
     stages = Stages()
     sample = steps.as_sample(bundle)
     with (
@@ -308,3 +316,10 @@ def segment(
         steps.write_run(folder, sample, stages, {**head, **said})
     log.info("run: %s", out)
     return out
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the generators do not take, with `InputError`."""
+    if not 0 <= seed <= LARGEST_SEED:
+        message = f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}"
+        raise InputError(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import geopandas as gpd
@@ -17,17 +18,21 @@ from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.graph.hetero import TileGraph, hetero_data, receptive_field, tile_graph
 from tissuegraph.graph.params import GraphParams
+from tissuegraph.io.files import reading
 from tissuegraph.segmentation.axes import LocalAxes, find_axes
 from tissuegraph.segmentation.gene_vectors import gene_vectors
 from tissuegraph.segmentation.params import DatasetParams
-from tissuegraph.segmentation.tile_graphs import gene_tokens, inside, reach
+from tissuegraph.segmentation.tile_graphs import gene_tokens, inside, reach, read_tile_graph
 from tissuegraph.tiles.plan import Tile, plan_tiles
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
 from tissuegraph.tiles.tensors import load_graph, save_graph
 
 CARD_FILE = "dataset.json"
+FORMAT = "tissuegraph tiles 1"
 SPLITS = ("train", "val", "test")
+SUPERVISED = 1
+"""The half of a nucleus whose transcripts are asked about, while the other half says what it is."""
 
 
 def write_dataset(
@@ -53,7 +58,8 @@ def write_dataset(
     InputError
         If the slide is too small to give a tile to every split, or no nucleus holds a transcript.
     """
-    splits = split_tiles(sample_tiles(survey, params, seed), params, seed)
+    teaching = (tile for tile in shuffled_tiles(survey, params, seed) if teaches(tile, survey, store, graph))
+    splits = split_tiles(list(islice(teaching, params.max_tiles)), params, seed)
     for split, chosen in splits.items():
         (folder / split / "raw").mkdir(parents=True)
         write_card(folder / split, survey.genes, graph, params.hops)
@@ -61,12 +67,6 @@ def write_dataset(
             write_raw_tile(folder / split / "raw", tile, survey, store, graph, params.hops)
         SpatialTranscriptomicsDataset(folder / split)
     counts = nuclear_counts(SpatialTranscriptomicsDataset(folder / SPLITS[0]))
-    if counts.nnz == 0:
-        message = (
-            "no transcript lies inside a nucleus outline, so there is nothing to learn from; "
-            "check that transcripts and outlines have the same unit (um) and origin"
-        )
-        raise InputError(message)
     axes = find_axes(store, survey, survey.genes, gene_vectors(counts), store.tiles)
     for split, chosen in splits.items():
         for tile in chosen:
@@ -104,22 +104,34 @@ def add_axes(path: Path, axes: LocalAxes) -> None:
     outlines.to_parquet(path)
 
 
-def sample_tiles(survey: Survey, params: DatasetParams, seed: int) -> list[Tile]:
-    """Cut the slide into small tiles and draw some of those that hold transcripts."""
+def shuffled_tiles(survey: Survey, params: DatasetParams, seed: int) -> list[Tile]:
+    """Cut the slide into small tiles, in the order in which they are taken."""
     total = int(survey.histogram.counts.sum())
     size = min(params.tile_transcripts, max(total // 10, 1))
     tiles = plan_tiles(survey.histogram, max_transcripts=size, min_side=0.0)
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(tiles))[: params.max_tiles]
-    return [tiles[i] for i in chosen]
+    return [tiles[i] for i in np.random.default_rng(seed).permutation(len(tiles))]
+
+
+def teaches(tile: Tile, survey: Survey, store: TileStore, graph: GraphParams) -> bool:
+    """Say whether a transcript of the tile's core is supervised; without one there is no loss."""
+    if len(survey.outlines_in(tile.core)) == 0:
+        return False
+    inner = read_tile_graph(store, survey, tile.core, survey.genes, graph, listens_to=0)
+    return bool((inner.fold == SUPERVISED).any())
 
 
 def split_tiles(tiles: list[Tile], params: DatasetParams, seed: int) -> dict[str, list[Tile]]:
     """Give every tile to one split; at least one tile each."""
+    if not tiles:
+        message = (
+            "no transcript lies inside a nucleus outline, so there is nothing to learn from; "
+            "check that transcripts and outlines have the same unit (um) and origin"
+        )
+        raise InputError(message)
     if len(tiles) < len(SPLITS):
         message = (
-            f"the slide gives {len(tiles)} tile(s), fewer than train, val and test need; "
-            "take a larger region, or a model trained elsewhere (tissuegraph predict)"
+            f"the slide gives {len(tiles)} tile(s) with transcripts inside nuclei, fewer than train, val and "
+            "test need; take a larger region, or a model trained elsewhere (tissuegraph predict)"
         )
         raise InputError(message)
     order = np.random.default_rng(seed + 1).permutation(len(tiles))
@@ -131,9 +143,8 @@ def split_tiles(tiles: list[Tile], params: DatasetParams, seed: int) -> dict[str
 
 def write_card(folder: Path, genes: tuple[str, ...], graph: GraphParams, hops: int) -> None:
     """Write `dataset.json`: what the tiles of a split were made with."""
-    (folder / CARD_FILE).write_text(
-        json.dumps({"genes": list(genes), "graph": asdict(graph), "hops": hops}, indent=1)
-    )
+    card = {"format": FORMAT, "graph": asdict(graph), "hops": hops, "genes": list(genes)}
+    (folder / CARD_FILE).write_text(json.dumps(card, indent=1) + "\n")
 
 
 def read_card(folder: Path) -> tuple[tuple[str, ...], GraphParams, int]:
@@ -147,10 +158,12 @@ def read_card(folder: Path) -> tuple[tuple[str, ...], GraphParams, int]:
     path = folder / CARD_FILE
     try:
         card = json.loads(path.read_text())
+        if card["format"] != FORMAT:
+            raise ValueError(card["format"])
         return tuple(card["genes"]), GraphParams(**card["graph"]), int(card["hops"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = (
-            f"{folder} is no training data ({CARD_FILE} is missing or broken); "
+            f"{folder} is no training data ({CARD_FILE} is missing, broken or of another version); "
             "make it with `tissuegraph dataset BUNDLE -o DIR` and give DIR/train or DIR/val"
         )
         raise InputError(message) from error
@@ -223,15 +236,18 @@ class SpatialTranscriptomicsDataset(InMemoryDataset):
         """Build the graph of every raw tile."""
         for index, path in enumerate(self.processed_paths):
             tile = self.raw_tile(index)
-            supervised = tile.in_core & (tile.graph.fold == 1)
+            supervised = tile.in_core & (tile.graph.fold == SUPERVISED)
             graph, kept = receptive_field(tile.graph, supervised, self.hops)
             save_graph(hetero_data(graph, supervised[kept]), Path(path))
 
     def raw_tile(self, index: int) -> RawTile:
         """Read a tile as it was cut, with all its candidate pairs."""
         path = Path(self.raw_paths[index])
-        table = pl.read_parquet(path)
-        outlines = gpd.read_parquet(path.with_name(f"{path.stem}_boundaries.parquet"))
+        outlines_path = path.with_name(f"{path.stem}_boundaries.parquet")
+        with reading(path):
+            table = pl.read_parquet(path, glob=False)
+        with reading(outlines_path):
+            outlines = gpd.read_parquet(outlines_path)
         shapes = np.asarray(outlines.geometry.values)
         graph = tile_graph(
             tokens=gene_tokens(table[keys.GENE], self.genes),
@@ -260,9 +276,9 @@ class SpatialTranscriptomicsDataset(InMemoryDataset):
         """The graph of a tile; a copy, so that a transform cannot change the dataset."""
         return (self._data_list or [])[idx].clone()
 
-    def save(self, *_: object) -> None:  # type: ignore[override]
+    def save(self, *_: object) -> None:
         """Refused: PyG's format is a pickle."""
         message = "tiles are written by process(), as safetensors; PyG's pickled format is not used"
         raise NotImplementedError(message)
 
-    load = save  # type: ignore[assignment]
+    load = save

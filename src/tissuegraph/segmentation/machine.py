@@ -2,26 +2,75 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
-from tissuegraph.errors import MachineError
+from tissuegraph.errors import InputError, MachineError
+from tissuegraph.parallel import cores
+from tissuegraph.segmentation.params import TrainParams
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-
-
-def cpu_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+SPAWN = "ddp_spawn"
+STRATEGIES = ("auto", "ddp", SPAWN)
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
 
 
 def available() -> dict[str, int]:
     """Devices by accelerator on this machine."""
-    found = {"cpu": cpu_cores(), "cuda": torch.cuda.device_count()}
+    found = {"cpu": cores(), "cuda": torch.cuda.device_count()}
     if torch.backends.mps.is_available():
         found["mps"] = 1
     return {name: count for name, count in found.items() if count}
+
+
+def check_training(params: TrainParams) -> TrainParams:
+    """Check how training is to run; return the parameters with the strategy that will be used.
+
+    Several processes are spawned, unless `ddp` is asked for, which runs the whole command again in each.
+
+    Raises
+    ------
+    MachineError
+        As `check_machine`.
+    InputError
+        If the strategy or the precision is unknown.
+    """
+    accelerator = check_machine(params.accelerator, params.devices)
+    for name, choices in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
+        if getattr(params, name) not in choices:
+            message = f"{name} is {getattr(params, name)!r}; choose one of {', '.join(choices)}"
+            raise InputError(message)
+    if params.strategy == "auto" and processes(accelerator, params.devices) > 1:
+        params = replace(params, strategy=SPAWN)
+    if params.strategy == SPAWN:
+        # tensors that are mapped from a file cannot be handed over by their file descriptor
+        torch.multiprocessing.set_sharing_strategy("file_system")
+    return params
+
+
+def check_in_one_command(params: TrainParams) -> None:
+    """As `check_training`, and refuse, with `MachineError`, what would run the other steps twice."""
+    accelerator, strategy = check_machine(params.accelerator, params.devices), check_training(params).strategy
+    if strategy == "ddp" and processes(accelerator, params.devices) > 1:
+        message = (
+            "strategy ddp runs the whole command once a device, and they would write the same folder; "
+            f"type --strategy {SPAWN}, or train with `tissuegraph dataset` and `tissuegraph train`"
+        )
+        raise MachineError(message)
+
+
+def is_first_process() -> bool:
+    """Say whether this process writes the results; Lightning numbers those that it starts."""
+    return rank_zero_only.rank == 0
+
+
+def processes(accelerator: str, devices: int | str) -> int:
+    """How many processes will train: one a device, and one on the CPU unless more are asked for."""
+    if str(devices) == "auto":
+        return 1 if accelerator == "cpu" else available()[accelerator]
+    return int(devices)
 
 
 def check_machine(accelerator: str, devices: int | str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from tissuegraph import keys
@@ -52,7 +52,8 @@ class SegmentationModel:
             "training": self.training,
         }
         tensors = weights(self.network) | {GENE_VECTORS: torch.from_numpy(self.gene_vectors)}
-        save_file(tensors, folder / keys.MODEL_WEIGHTS_FILE)
+        # not save_file, which lets nobody but the owner read the file
+        (folder / keys.MODEL_WEIGHTS_FILE).write_bytes(save(tensors))
         (folder / keys.MODEL_CARD_FILE).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 
@@ -88,7 +89,7 @@ def load_model(folder: Path | str) -> SegmentationModel:
         network.load_state_dict(tensors)
     except FileNotFoundError as error:
         message = (
-            f"{folder} holds no model ({Path(error.filename or '').name or keys.MODEL_WEIGHTS_FILE} is missing); "
+            f"{folder} holds no model ({Path(error.filename or keys.MODEL_WEIGHTS_FILE).name} is missing); "
             "give the folder model/ that `tissuegraph train` or `tissuegraph segment` wrote"
         )
         raise ModelError(message) from error

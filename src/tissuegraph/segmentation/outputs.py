@@ -17,6 +17,7 @@ import shapely
 from scipy import sparse
 
 from tissuegraph import keys
+from tissuegraph.io.files import reading
 from tissuegraph.sample import Sample
 from tissuegraph.segmentation.boundaries import cell_outlines
 from tissuegraph.tiles.survey import Survey, drop_reason
@@ -33,13 +34,14 @@ def write_transcripts(
     Returns the account: how many transcripts were given, assigned, unassigned, and dropped for which
     reason.
     """
-    source = pq.ParquetFile(sample.transcripts_path)
+    with reading(sample.transcripts_path):
+        source = pq.ParquetFile(sample.transcripts_path)
     boundary, probability = _by_row(results, source.metadata.num_rows, path.parent)
     ids = pl.Series(keys.ASSIGNED_CELL_ID, survey.boundary_ids.astype(str), pl.String)
     account: dict[str, int] = {"transcripts": 0, "assigned": 0, "unassigned": 0}
     writer = None
     row = 0
-    for batch in source.iter_batches(BATCH_ROWS):
+    for batch in _batches(source, sample.transcripts_path):
         rows = slice(row, row + len(batch))
         added = _added_columns(batch, sample, ids, boundary[rows], probability[rows], unknown, min_qv)
         added = added.with_columns(pl.Series(keys.ROW, np.arange(rows.start, rows.stop), pl.UInt64))
@@ -53,33 +55,65 @@ def write_transcripts(
     return account
 
 
+def _batches(source: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:
+    """Read the source; what is wrong with it is the source's fault, not that of the file being written."""
+    with reading(path):
+        batches = source.iter_batches(BATCH_ROWS)
+        batch = next(batches, None)
+    while batch is not None:
+        yield batch
+        with reading(path):
+            batch = next(batches, None)
+
+
 ADDED = (keys.ROW, keys.ASSIGNED_CELL_ID, keys.ASSIGNMENT_PROBABILITY, keys.DROPPED_BECAUSE)
 
 
 def _beside(table: pa.Table, added: pl.DataFrame) -> pa.Table:
-    """The source's columns as they were, and ours; a column of ours that the source has is replaced."""
+    """The source's columns as they were, and ours; one that bears a name of ours is told apart."""
     ours = added.select(ADDED).to_arrow()
     ours = ours.cast(
         pa.schema([(f.name, pa.string() if f.type == pa.large_string() else f.type) for f in ours.schema])
     )
-    table = table.drop_columns([name for name in ADDED if name in table.column_names])
+    table = table.rename_columns(_told_apart(table.column_names))
     for name in ADDED:
         table = table.append_column(name, ours[name])
     return table.replace_schema_metadata(None)
 
 
+def _told_apart(names: list[str]) -> list[str]:
+    """Add "_in_source" to every name that is one of ours, as often as it takes."""
+    told = []
+    for given in names:
+        name = given
+        while name in ADDED or (name != given and name in names):
+            name += "_in_source"
+        told.append(name)
+    return told
+
+
 def _by_row(results: pl.LazyFrame, n_rows: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Boundary (-1 = none) and probability of every row of the source, as arrays on disk."""
-    boundary = np.memmap(folder / "boundary.tmp", np.int32, "w+", shape=(n_rows,))
-    probability = np.memmap(folder / "probability.tmp", np.float32, "w+", shape=(n_rows,))
-    boundary[:] = -1
+    boundary = _on_disk(folder / "boundary.tmp", np.int32(-1), n_rows)
+    probability = _on_disk(folder / "probability.tmp", np.float32(0), n_rows)
     for part in results.select(keys.ROW, "boundary", "probability").collect_batches():
         rows = part[keys.ROW].to_numpy().astype(np.int64)
         boundary[rows] = part["boundary"].to_numpy()
         probability[rows] = part["probability"].to_numpy()
-    for name in ("boundary.tmp", "probability.tmp"):
-        (folder / name).unlink()  # the arrays live on until they are let go
     return boundary, probability
+
+
+def _on_disk(path: Path, value: np.generic, n: int) -> np.ndarray:
+    """An array [n] in a file without a name, which is gone when the array is let go.
+
+    The file is written, not only made that long: a disk that fills up under a mapped file kills the process.
+    """
+    with path.open("wb") as file:
+        for start in range(0, n, BATCH_ROWS):
+            file.write(np.full(min(BATCH_ROWS, n - start), value).tobytes())
+    array = np.memmap(path, value.dtype, "r+")
+    path.unlink()
+    return array
 
 
 def _added_columns(
@@ -91,7 +125,7 @@ def _added_columns(
     unknown: tuple[str, ...],
     min_qv: float,
 ) -> pl.DataFrame:
-    frame = pl.from_arrow(batch)
+    frame = pl.DataFrame(batch)
     canonical = frame.select(
         **{name: sample.columns[name] for name in (keys.GENE, keys.X, keys.Y, keys.QV, keys.IS_CONTROL)}
     )
@@ -122,12 +156,12 @@ def _count(account: dict[str, int], added: pl.DataFrame) -> None:
 
 
 def account_by_gene(path: Path, sample: Sample) -> pl.DataFrame:
-    """Count, gene by gene, what was given, assigned, unassigned and dropped (`path`: the run's transcripts)."""
+    """Count, gene by gene, what of the run's transcripts was assigned, unassigned and dropped."""
     gene = sample.columns[keys.GENE].alias(keys.GENE)
     assigned = pl.col(keys.ASSIGNED_CELL_ID).is_not_null()
     dropped = pl.col(keys.DROPPED_BECAUSE).is_not_null()
     return (
-        pl.scan_parquet(path)
+        pl.scan_parquet(path, glob=False)
         .select(gene, assigned.alias("assigned"), dropped.alias("dropped"))
         .group_by(keys.GENE)
         .agg(

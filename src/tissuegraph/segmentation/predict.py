@@ -11,7 +11,6 @@ import polars as pl
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
 from tissuegraph.graph.hetero import TileGraph
-from tissuegraph.graph.neighbours import nearest_neighbours
 from tissuegraph.segmentation.assign import assign, local_stretch, pairs_of, stretched_distance
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.model import SegmentationModel
@@ -46,8 +45,8 @@ def unknown_genes(survey: Survey, model: SegmentationModel, policy: str) -> tupl
     unknown = tuple(gene for gene in survey.genes if gene not in known)
     if len(unknown) == len(survey.genes):
         message = (
-            f"the model knows none of the slide's {len(unknown)} genes (it has {', '.join(model.genes[:3])}, ...; "
-            f"the slide has {', '.join(unknown[:3])}, ...); train one on this panel with `tissuegraph segment`"
+            f"the model knows none of the slide's {len(unknown)} genes (it has {', '.join(model.genes[:3])}, "
+            f"..., the slide {', '.join(unknown[:3])}, ...); train one on this panel with `tissuegraph segment`"
         )
         raise ModelError(message)
     if unknown and policy == "strict":
@@ -85,7 +84,7 @@ def predict_tile(
 ) -> pl.DataFrame:
     """Assign the transcripts of a tile's core, columns as in `RESULT_SCHEMA`, sorted by row."""
     bounds = reach(tile.core, survey, model.graph, hops=model.segger.hops, rounds=model.assign.rounds)
-    graph = read_tile_graph(store, survey, bounds, model.genes, model.graph)
+    graph = read_tile_graph(store, survey, bounds, model.genes, model.graph, model.assign.listens_to)
     core = inside(graph.positions, tile.core)
     if not core.any():
         return pl.DataFrame(schema=RESULT_SCHEMA)
@@ -93,8 +92,7 @@ def predict_tile(
     stretch = local_stretch(axes.ratio[graph.boundaries], model.fitted.stretch_power)
     distance = stretched_distance(graph, outlines, axes.angle[graph.boundaries], stretch)
     pairs = pairs_of(graph, distance, affinity(model.network, graph))
-    heard = nearest_neighbours(graph.positions, model.assign.listens_to, model.graph.dist_tx)
-    boundary, probability = assign(pairs, heard, model.fitted, model.assign, min_probability)
+    boundary, probability = assign(pairs, graph.heard, model.fitted, model.assign, min_probability)
     columns = {
         keys.ROW: graph.rows,
         "gene": graph.tokens,

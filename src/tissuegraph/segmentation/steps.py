@@ -23,6 +23,7 @@ from tissuegraph.sample import Sample
 from tissuegraph.segmentation.assign import FittedAssignment, ScoredTile, fit_assignment
 from tissuegraph.segmentation.axes import LocalAxes, find_axes
 from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
+from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.outputs import account_by_gene, write_cells, write_transcripts
 from tissuegraph.segmentation.params import AssignParams, PredictParams, TrainParams
@@ -75,11 +76,13 @@ def train_model(
     seed: int,
 ) -> SegmentationModel:
     """Fit the network on the training tiles, then the assignment on tiles that it was not trained on."""
+    training = check_training(training)
     network, vectors, history = fit(
         train_dir, val_dir, root, segger=segger, params=training, num_tx_tokens=num_tx_tokens, seed=seed
     )
     tiles = SpatialTranscriptomicsDataset(val_dir)
     fitted = fit_on_tiles(tiles, network, assign)
+    history.pop("seconds", None)  # they stand in run.json; two equal runs give two equal models
     card = {**history, "seed": seed, "parameters": asdict(training), "versions": versions()}
     tokens = network.hparams["num_tx_tokens"]
     return SegmentationModel(
@@ -123,7 +126,7 @@ def apply_model(
     with stages("predict"):
         shown = with_progress(tiles, "assigning transcripts", len(tiles))
         predict_tiles(slide.store, slide.survey, model, axes, shown, results, params.min_probability)
-    table = pl.scan_parquet(sorted(results.glob("*.parquet")))
+    table = pl.scan_parquet(sorted(results.glob("*.parquet")), glob=False)
     with stages("write transcripts"):
         path = out / keys.TRANSCRIPTS_FILE
         account = write_transcripts(slide.sample, slide.survey, table, unknown, min_qv, path)

@@ -43,7 +43,12 @@ def gene_tokens(genes: pl.Series, panel: tuple[str, ...]) -> np.ndarray:
 
 
 def read_tile_graph(
-    store: TileStore, survey: Survey, bounds: Bounds, panel: tuple[str, ...], params: GraphParams
+    store: TileStore,
+    survey: Survey,
+    bounds: Bounds,
+    panel: tuple[str, ...],
+    params: GraphParams,
+    listens_to: int = 0,
 ) -> TileGraph:
     """Build the graph of all that lies within `bounds`, without transcripts of genes outside the panel."""
     table = store.read(bounds).filter(pl.col(keys.GENE).is_in(list(panel)))
@@ -55,4 +60,5 @@ def read_tile_graph(
         outlines=survey.outlines[numbers],
         boundaries=numbers,
         params=params,
+        listens_to=listens_to,
     )

@@ -124,7 +124,7 @@ def _trainer(root: Path, params: TrainParams, accelerator: str, callbacks: list[
         accelerator=accelerator,
         strategy=params.strategy,
         devices=devices,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
         max_epochs=params.epochs,
         callbacks=callbacks,
         logger=CSVLogger(root, name="", version=""),

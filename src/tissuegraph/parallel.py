@@ -1,0 +1,24 @@
+"""Threads for kernels that release the interpreter: as many as this process may use, and no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+CHUNK = 20_000
+"""Items a thread takes at a time."""
+
+
+def cores() -> int:
+    """Cores this process may use, which in a container is fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def over_chunks(kernel: Callable[[int, int], None], n: int, threads: int | None = None) -> None:
+    """Call `kernel(first, end)` for ranges that cover 0 to n; each writes only what is its own."""
+    ranges = [(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
+    with ThreadPoolExecutor(threads or cores()) as pool:
+        list(pool.map(lambda bounds: kernel(*bounds), ranges))
