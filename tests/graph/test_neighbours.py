@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tissuegraph.graph import neighbours
-from tissuegraph.graph.neighbours import nearest_neighbours
+from tissuegraph.graph.neighbours import nearest_neighbours, nearest_of
 
 
 def by_loop(positions: np.ndarray, k: int, max_distance: float) -> np.ndarray:
@@ -49,6 +49,13 @@ def test_cutting_away_what_is_far_changes_nothing(positions, k, max_distance, co
     )
     inside = (positions <= core).all(1)
     assert np.array_equal(kept[part][:, inside[kept[part[1]]]], whole[:, inside[whole[1]]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(clouds(), st.integers(1, 12), st.integers(0, 5), distances)
+def test_fewer_neighbours_are_the_nearest_of_more(positions, k, more, max_distance):
+    edges = nearest_neighbours(positions, k + more, max_distance)
+    assert np.array_equal(nearest_of(edges, k), nearest_neighbours(positions, k, max_distance))
 
 
 def test_random_positions():

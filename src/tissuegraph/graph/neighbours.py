@@ -11,6 +11,8 @@ from tissuegraph.parallel import cores
 
 SPARE = 2
 """Neighbours asked for beyond k, so that ties at the k-th distance are broken by order, not by the tree."""
+MANY = 64
+"""Neighbours beyond which an insertion sort no longer pays."""
 MOST_ASKED = 4_000_000
 """Neighbours asked for at a time where ties go on and on; bounds the memory."""
 
@@ -56,7 +58,11 @@ def _nearest(
     distance, neighbour = np.asarray(answer[0]), np.asarray(answer[1])
     last = distance[:, -1].copy()
     distance[(neighbour == rows[:, None]) | (neighbour == tree.n)] = np.inf
-    _sort_rows(distance, neighbour)
+    if asked > MANY:
+        order = np.lexsort((neighbour, distance), axis=1)
+        distance, neighbour = (np.take_along_axis(part, order, 1) for part in (distance, neighbour))
+    else:
+        _sort_rows(distance, neighbour)
     distance, neighbour = distance[:, :k], neighbour[:, :k]
     tied = np.flatnonzero(np.isfinite(last) & (last <= distance[:, -1]))
     if len(tied) and asked < tree.n:

@@ -38,7 +38,7 @@ WINDOW = 600.0
 TRUNCATE = 3.0
 MARGIN = TRUNCATE * BLUR + 3 * PIXEL
 """um around a tile that its own blocks depend on."""
-DENSITY_FLOOR = 0.2
+DENSITY_FLOOR = 0.8
 """Share of the slide's mean density below which the field fades instead of being divided by noise."""
 
 
@@ -186,8 +186,10 @@ def find_axes(
 
 
 def mean_density(survey: Survey) -> float:
-    """Transcripts per um2 over the ground that has any."""
-    counts = survey.histogram.counts
+    """Transcripts per um2 over the ground that has any, in squares of `BLOCK` um or a bin, if that is larger."""
     x, y = survey.histogram.x_edges, survey.histogram.y_edges
-    ground = np.count_nonzero(counts) * (x[1] - x[0]) * (y[1] - y[0])
-    return float(counts.sum() / max(ground, 1e-9))
+    step = max(int(np.ceil(BLOCK / (x[1] - x[0]))), 1)
+    rows = np.add.reduceat(survey.histogram.counts, np.arange(0, len(x) - 1, step), axis=0)
+    squares = np.add.reduceat(rows, np.arange(0, len(y) - 1, step), axis=1)
+    ground = np.count_nonzero(squares) * (step * (x[1] - x[0])) ** 2
+    return float(squares.sum() / max(ground, 1e-9))

@@ -83,10 +83,10 @@ def dataset(
 
 
 def train(
+    train_dir: Path | str,
+    val_dir: Path | str,
+    default_root_dir: Path | str,
     *,
-    train_dir: Path,
-    val_dir: Path,
-    default_root_dir: Path,
     segger: SeggerParams | None = None,
     training: TrainParams | None = None,
     assign: AssignParams | None = None,
@@ -145,7 +145,7 @@ def train(
     if is_first_process():
         with whole_folder(folder, overwrite=True, marker=keys.MODEL_CARD_FILE, kind="model") as unfinished:
             model.save(unfinished)
-    log.info("model: %s (%s)", folder, model.training["stopped_because"])
+        log.info("model: %s (%s)", folder, model.training["stopped_because"])
     return folder
 
 

@@ -80,13 +80,15 @@ def load_model(folder: Path | str) -> SegmentationModel:
         folder = folder / keys.MODEL_DIR
     try:
         card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
+        genes, tokens, training = tuple(card["genes"]), card["num_tx_tokens"], card["training"]
         segger, graph = SeggerParams(**card["segger"]), GraphParams(**card["graph"])
         assign = AssignParams(**card["assign"])
         fitted = FittedAssignment(**{**card["fitted"], "log_weights": tuple(card["fitted"]["log_weights"])})
         tensors = load_file(folder / keys.MODEL_WEIGHTS_FILE)
         vectors = tensors.pop(GENE_VECTORS).numpy()
-        network = LitSegger(card["num_tx_tokens"], segger)
+        network = LitSegger(tokens, segger)
         network.load_state_dict(tensors)
+        _check_card(card["format"], genes, tokens, vectors)
     except FileNotFoundError as error:
         message = (
             f"{folder} holds no model ({Path(error.filename or keys.MODEL_WEIGHTS_FILE).name} is missing); "
@@ -94,8 +96,18 @@ def load_model(folder: Path | str) -> SegmentationModel:
         )
         raise ModelError(message) from error
     except Exception as error:
-        message = f"the model in {folder} cannot be read ({error}); train it again"
+        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(":")
+        message = f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); train it again"
         raise ModelError(message) from error
     network.eval()
-    genes, tokens, training = tuple(card["genes"]), card["num_tx_tokens"], card["training"]
     return SegmentationModel(network, genes, segger, graph, assign, fitted, vectors, tokens, training)
+
+
+def _check_card(made_as: int, genes: tuple[str, ...], tokens: int, vectors: np.ndarray) -> None:
+    """Raise `ValueError` where the parts of a model do not belong together."""
+    if made_as != FORMAT:
+        message = f"its format is {made_as}, this version reads {FORMAT}"
+        raise ValueError(message)
+    if list(genes) != sorted(set(genes)) or not len(vectors) == len(genes) <= tokens:
+        message = f"its {len(genes)} genes, {len(vectors)} gene vectors and {tokens} tokens do not fit"
+        raise ValueError(message)

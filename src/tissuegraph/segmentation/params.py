@@ -28,7 +28,7 @@ class DatasetParams:
 
     tile_transcripts: int = 4_000
     """Transcripts in the core of a training tile, at most."""
-    max_tiles: int = 32
+    max_tiles: int = 64
     """Tiles taken from the slide, at most, however large it is."""
     val_share: float = 0.15
     """Share of the tiles for validation."""
@@ -63,7 +63,7 @@ class TrainParams:
     """Tiles a training step."""
     batch_size_val: int = 4
     """Tiles a validation step."""
-    epochs: int = 12
+    epochs: int = 16
     """Passes over the training tiles, at most."""
     patience: int = 3
     """Epochs without a better validation loss before training stops."""

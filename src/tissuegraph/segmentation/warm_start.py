@@ -20,6 +20,8 @@ from tissuegraph.nn.segger import BELONGS, TX
 SMALLEST_SHARE = 1e-4
 """Of the largest eigenvalue; smaller ones are raised to it before whitening."""
 NEWTON_STEPS = 20
+WHITENING_ROUNDS = 3
+"""The attention changes with the layer that is whitened, so one round does not suffice."""
 
 
 @torch.no_grad()
@@ -29,7 +31,8 @@ def warm_start(network: LitSegger, gene_vectors: Tensor, batch: HeteroData) -> N
     gene_vectors [genes, K]; batch is a batch of training tiles.
     """
     set_gene_embedding(network, gene_vectors)
-    whiten_last_layer(network, batch)
+    for _ in range(WHITENING_ROUNDS):
+        whiten_last_layer(network, batch)
     fit_score(network, batch)
 
 

@@ -17,6 +17,9 @@ from tissuegraph.tiles.plan import Bounds, Histogram, grown, transcript_histogra
 MARGIN = 50.0
 """um around the nuclei that the plan of tiles resolves; what lies beyond counts at the rim."""
 
+MIN_NEAR_SHARE = 0.02
+"""Share of transcripts on the ground of the nuclei below which the slide is refused."""
+
 MAX_LOST_SHARE = 0.01
 """Share of transcripts without a position above which the slide is refused."""
 
@@ -75,8 +78,24 @@ def survey(sample: Sample, min_qv: float) -> Survey:
     outlines = np.asarray(nuclei.geometry.values)
     genes, counts = _genes_and_counts(sample, min_qv)
     extent = grown(tuple(shapely.total_bounds(outlines)), MARGIN)
-    histogram = transcript_histogram(kept_transcripts(sample, min_qv), extent)
+    transcripts = kept_transcripts(sample, min_qv)
+    _check_ground(sample, transcripts, extent)
+    histogram = transcript_histogram(transcripts, extent)
     return Survey(genes, counts, nuclei.index.to_numpy().astype(object), outlines, histogram)
+
+
+def _check_ground(sample: Sample, transcripts: pl.LazyFrame, extent: Bounds) -> None:
+    """Refuse a slide whose transcripts nearly all lie away from its nuclei."""
+    x0, y0, x1, y1 = extent
+    near = pl.col(keys.X).is_between(x0, x1) & pl.col(keys.Y).is_between(y0, y1)
+    share = transcripts.select(near.mean()).collect(engine="streaming").item()
+    if share < MIN_NEAR_SHARE:
+        message = (
+            f"only {share:.1%} of the transcripts of {sample.source} lie on the ground of its nuclei "
+            f"(x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} um); check that both are in micrometres "
+            "and of the same region"
+        )
+        raise InputError(message)
 
 
 def _nuclei(sample: Sample) -> gpd.GeoDataFrame:
