@@ -34,7 +34,7 @@ def run(slide, few, tmp_path_factory) -> Path:
 def training_tiles(slide, tmp_path_factory) -> Path:
     """Eight small training tiles: four to train on, three to validate, one to test."""
     folder = tmp_path_factory.mktemp("tiles") / "data"
-    data = tg.DatasetParams(tile_transcripts=800, max_tiles=8, val_share=0.4)
+    data = tg.DatasetParams(tile_transcripts=400, max_tiles=8, val_share=0.4)
     return tg.dataset(slide, folder, data=data)
 
 

@@ -186,7 +186,7 @@ def find_axes(
 
 
 def mean_density(survey: Survey) -> float:
-    """Transcripts per um2 over the ground that has any, in squares of `BLOCK` um or a bin, if that is larger."""
+    """Transcripts per um2 over the squares, of `BLOCK` um or one bin, that have any."""
     x, y = survey.histogram.x_edges, survey.histogram.y_edges
     step = max(int(np.ceil(BLOCK / (x[1] - x[0]))), 1)
     rows = np.add.reduceat(survey.histogram.counts, np.arange(0, len(x) - 1, step), axis=0)

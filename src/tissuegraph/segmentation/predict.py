@@ -45,8 +45,8 @@ def unknown_genes(survey: Survey, model: SegmentationModel, policy: str) -> tupl
     unknown = tuple(gene for gene in survey.genes if gene not in known)
     if len(unknown) == len(survey.genes):
         message = (
-            f"the model knows none of the slide's {len(unknown)} genes (it has {', '.join(model.genes[:3])}, "
-            f"..., the slide {', '.join(unknown[:3])}, ...); train one on this panel with `tissuegraph segment`"
+            f"the model knows none of the slide's {len(unknown)} genes (it has {', '.join(model.genes[:2])}, "
+            f"the slide {', '.join(unknown[:3])}); train one on this panel with `tissuegraph segment`"
         )
         raise ModelError(message)
     if unknown and policy == "strict":
