@@ -76,7 +76,12 @@ def is_full(error: BaseException | None) -> bool:
 
 def refuse_existing(out: Path, *, overwrite: bool, marker: str, kind: str) -> None:
     """Raise `OutputError` unless `out` is free, or a folder of ours that may be replaced."""
-    if not out.exists() and not out.is_symlink():
+    try:
+        free = not out.exists() and not out.is_symlink()
+    except OSError as error:  # a name that no file can have
+        message = f"cannot write {out}: {error.strerror}; choose another folder"
+        raise OutputError(message) from error
+    if free:
         return
     if not overwrite:
         message = f"{out} exists already; choose another folder or pass --overwrite"

@@ -123,8 +123,12 @@ def test_stretching_keeps_areas_and_shrinks_along_the_axis(angle, stretch):
 
 def test_the_mean_density_is_that_of_the_ground_that_has_any(tmp_path):
     found = survey(toy.sample(tmp_path), 0.0)
-    histogram = Histogram(np.array([[4, 0], [2, 3]]), np.array([0.0, 2, 4]), np.array([1.0, 4, 7]))
-    assert mean_density(dataclasses.replace(found, histogram=histogram)) == pytest.approx(9 / 18)
+    coarse = Histogram(np.array([[4, 0], [2, 3]]), np.array([0.0, 10, 20]), np.array([5.0, 15, 25]))
+    fine = np.zeros((4, 4), np.int64)
+    fine[0, 1], fine[2, 0], fine[3, 3] = 4, 2, 3
+    halves = Histogram(fine, np.arange(0.0, 25, 5), np.arange(5.0, 30, 5))
+    for histogram in (coarse, halves):
+        assert mean_density(dataclasses.replace(found, histogram=histogram)) == pytest.approx(9 / 300)
 
 
 def test_axes_at_nuclei_are_those_of_the_slide_however_it_is_cut(tmp_path):

@@ -127,15 +127,15 @@ def test_batch_size_val_sets_the_number_of_validation_steps(training_tiles, tmp_
 
 
 def test_training_stops_where_it_no_longer_helps(training_tiles, tmp_path):
-    options = {"epochs": 30, "patience": 1, "learning_rate": 0.3}
+    options = {"epochs": 20, "patience": 1, "learning_rate": 1.0}
     assert main(["train", *words(training_tiles, tmp_path, **options)]) == 0
     card = read(tmp_path)[1]["training"]
-    assert card["epochs"] < 30
+    assert card["epochs"] < 20
     assert card["stopped_because"] != "all epochs done"
 
 
 def test_the_best_epoch_is_kept(training_tiles, tmp_path):
-    assert main(["train", *words(training_tiles, tmp_path, epochs=4, learning_rate=0.1)]) == 0
+    assert main(["train", *words(training_tiles, tmp_path, epochs=3, learning_rate=0.1)]) == 0
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     column = lines[0].split(",").index("val_loss")
     losses = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]

@@ -15,7 +15,7 @@ from shapely import Polygon
 
 from tissuegraph import simulate
 from tissuegraph.errors import InputError, OutputError
-from tissuegraph.simulate import TissueParams, writing
+from tissuegraph.simulate import TissueParams, bundle
 
 CONTROLS = "^(NegControl|BLANK)"
 
@@ -235,7 +235,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
     old = simulate.tissue(tmp_path / "out", cells=5)
     before = digests(old)
-    monkeypatch.setattr(writing, "write_json", full)
+    monkeypatch.setattr(bundle, "write_json", full)
     for name, overwrite in (("new", False), ("out", True)):
         with pytest.raises(OutputError, match="No space left"):
             simulate.tissue(tmp_path / name, cells=5, overwrite=overwrite)

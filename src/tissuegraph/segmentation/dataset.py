@@ -31,6 +31,8 @@ from tissuegraph.tiles.tensors import load_graph, save_graph
 CARD_FILE = "dataset.json"
 FORMAT = "tissuegraph tiles 1"
 SPLITS = ("train", "val", "test")
+LEAST_TRANSCRIPTS = 10
+"""Inside nuclei of the training tiles, as far as message passing may use them."""
 SUPERVISED = 1
 """The half of a nucleus whose transcripts are asked about, while the other half says what it is."""
 
@@ -67,6 +69,12 @@ def write_dataset(
             write_raw_tile(folder / split / "raw", tile, survey, store, graph, params.hops)
         SpatialTranscriptomicsDataset(folder / split)
     counts = nuclear_counts(SpatialTranscriptomicsDataset(folder / SPLITS[0]))
+    if counts.sum() < LEAST_TRANSCRIPTS:
+        message = (
+            f"only {counts.sum():.0f} transcripts of the training tiles lie inside nuclei, too few to learn from; "
+            "take a larger region, or a model trained elsewhere (tissuegraph predict)"
+        )
+        raise InputError(message)
     axes = find_axes(store, survey, survey.genes, gene_vectors(counts), store.tiles)
     for split, chosen in splits.items():
         for tile in chosen:
@@ -135,8 +143,8 @@ def split_tiles(tiles: list[Tile], params: DatasetParams, seed: int) -> dict[str
         )
         raise InputError(message)
     order = np.random.default_rng(seed + 1).permutation(len(tiles))
-    n_val = max(round(params.val_share * len(tiles)), 1)
-    n_test = max(round(params.test_share * len(tiles)), 1)
+    n_test = min(max(round(params.test_share * len(tiles)), 1), len(tiles) - 2)
+    n_val = min(max(round(params.val_share * len(tiles)), 1), len(tiles) - n_test - 1)
     parts = np.split(order, [len(tiles) - n_val - n_test, len(tiles) - n_test])
     return {split: [tiles[i] for i in part] for split, part in zip(SPLITS, parts, strict=True)}
 
