@@ -153,6 +153,18 @@ def test_a_single_nucleus(corner, refused):
     assert "fewer than train, val and test need" in refused(nuclei=first)
 
 
+def test_hardly_a_transcript(corner, refused):
+    assert "too few to learn from" in refused(corner["transcripts"].head(60))
+
+
+def test_a_name_that_no_folder_can_have(corner, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    corner["transcripts"].write_parquet(tmp_path / "in/transcripts.parquet")
+    for out in ("x" * 300, "in/transcripts.parquet/out"):
+        assert main(["segment", str(tmp_path / "in"), "-o", str(tmp_path / out)]) == 2
+        assert "choose another folder" in capsys.readouterr().err
+
+
 def test_nothing_of_quality(corner, refused):
     assert "lower --min-qv" in refused(corner["transcripts"].with_columns(qv=pl.lit(3, pl.Float32)))
 

@@ -19,9 +19,10 @@ import tissuegraph as tg
 from tissuegraph.cli import main
 from tissuegraph.errors import InputError
 from tissuegraph.graph.hetero import hetero_data
-from tissuegraph.segmentation.dataset import SUPERVISED, SpatialTranscriptomicsDataset
+from tissuegraph.segmentation.dataset import SUPERVISED, SpatialTranscriptomicsDataset, split_tiles
 from tissuegraph.segmentation.model import load_model
 from tissuegraph.segmentation.score import affinity
+from tissuegraph.tiles.plan import Tile
 
 SPLITS = ("train", "val", "test")
 BELONGS, NEIGHBORS = ("tx", "belongs", "bd"), ("tx", "neighbors", "tx")
@@ -234,6 +235,15 @@ def test_edges_obey_the_parameters(slide, tmp_path):
         raw = tiles.raw_tile(index).graph
         assert np.bincount(raw.candidates[0]).max() <= 2
         assert raw.distance.max() <= 4.0
+
+
+@pytest.mark.parametrize("val_share", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("n", [3, 4, 5, 20])
+def test_every_split_gets_a_tile(val_share, n):
+    tiles = [Tile(number, (0.0, 0.0, 1.0, 1.0)) for number in range(n)]
+    splits = split_tiles(tiles, tg.DatasetParams(val_share=val_share), seed=0)
+    assert min(map(len, splits.values())) >= 1
+    assert sorted(tile.index for part in splits.values() for tile in part) == list(range(n))
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):

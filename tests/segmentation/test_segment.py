@@ -190,6 +190,8 @@ def test_run_json_says_what_was_done(slide, run, card):
     assert "nearest nucleus, 5 um" in card["beside_the_baseline"]["share_assigned"]
     uns = ad.read_h5ad(run / "cells.h5ad").uns["tissuegraph"]
     assert uns["versions"]["torch"] == card["versions"]["torch"]
+    assert uns["seed"] == 0
+    assert uns["parameters"]["SeggerParams"] == card["parameters"]["SeggerParams"]
 
 
 def test_run_json_is_json_that_any_program_reads(run):

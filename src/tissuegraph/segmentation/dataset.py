@@ -71,8 +71,8 @@ def write_dataset(
     counts = nuclear_counts(SpatialTranscriptomicsDataset(folder / SPLITS[0]))
     if counts.sum() < LEAST_TRANSCRIPTS:
         message = (
-            f"only {counts.sum():.0f} transcripts of the training tiles lie inside nuclei, too few to learn from; "
-            "take a larger region, or a model trained elsewhere (tissuegraph predict)"
+            f"only {counts.sum():.0f} transcripts of the training tiles lie inside nuclei, too few to learn "
+            "from; take a larger region, or a model trained elsewhere (tissuegraph predict)"
         )
         raise InputError(message)
     axes = find_axes(store, survey, survey.genes, gene_vectors(counts), store.tiles)

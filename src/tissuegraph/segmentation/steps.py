@@ -131,7 +131,9 @@ def apply_model(
         path = out / keys.TRANSCRIPTS_FILE
         account = write_transcripts(slide.sample, slide.survey, table, unknown, min_qv, path)
     with stages("write cells"):
-        uns = {"versions": versions(), "model": {"seed": model.training.get("seed", 0)}}
+        chosen = (params, model.graph, model.segger, model.assign)
+        parameters = {type(one).__name__: asdict(one) for one in chosen} | {"min_qv": min_qv}
+        uns = {"versions": versions(), "seed": model.training.get("seed", 0), "parameters": parameters}
         cells = write_cells(slide.survey, table, model.genes, out, uns)
     return {
         "account": account,
