@@ -1,10 +1,13 @@
-"""Threads for kernels that release the interpreter: as many as this process may use, and no more."""
+"""Kernels that release the interpreter, and threads for them: as many as this process may use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from numba import njit
 
 CHUNK = 20_000
 """Items a thread takes at a time."""
@@ -22,3 +25,12 @@ def over_chunks(kernel: Callable[[int, int], None], n: int, threads: int | None 
     ranges = [(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
     with ThreadPoolExecutor(threads or cores()) as pool:
         list(pool.map(lambda bounds: kernel(*bounds), ranges))
+
+
+def compiled(function: Callable[..., Any], fastmath: set[str] | bool = False) -> Callable[..., Any]:
+    """Compile on first call, and keep the machine code on disk where a folder can be written."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no folder to write to
+        return njit(**options)(function)

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import shapely
-from numba import njit
 
 from tissuegraph.errors import InputError
-from tissuegraph.parallel import cores
+from tissuegraph.parallel import compiled, cores
 
 CHUNK = 100_000
 """Points a thread measures at a time: bounds the memory of the result before it is trimmed."""
@@ -184,7 +183,7 @@ def _starts(owner: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=size))]).astype(np.int64)
 
 
-@njit(cache=False, nogil=True)
+@compiled
 def _signed(px, py, sides, start, stop):  # type: ignore[no-untyped-def]
     """Return the distance of a point to the nearest side, negative inside (even-odd rule)."""
     nearest = np.inf
@@ -207,14 +206,14 @@ def _signed(px, py, sides, start, stop):  # type: ignore[no-untyped-def]
     return -distance if inside and distance > 0.0 else distance
 
 
-@njit(cache=False, nogil=True)
+@compiled
 def _box_distance(px, py, box):  # type: ignore[no-untyped-def]
     dx = max(box[0] - px, px - box[2], 0.0)
     dy = max(box[1] - py, py - box[3], 0.0)
     return math.sqrt(dx * dx + dy * dy)
 
 
-@njit(cache=False, nogil=True)
+@compiled
 def _nearest(points, outlines, grid, k, max_distance):  # type: ignore[no-untyped-def]
     """Return distances and outlines, both (N, k), nearest first; -1 where there is no outline."""
     distances = np.full((len(points), k), np.inf)
@@ -247,7 +246,7 @@ def _nearest(points, outlines, grid, k, max_distance):  # type: ignore[no-untype
     return distances, indices
 
 
-@njit(cache=False, nogil=True)
+@compiled
 def _measure_pairs(points, outlines, tx_index, boundary_index):  # type: ignore[no-untyped-def]
     distances = np.empty(len(tx_index))
     for i in range(len(tx_index)):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy.spatial import cKDTree
 
-from tissuegraph.parallel import cores
+from tissuegraph.parallel import compiled, cores
 
 SPARE = 2
 """Neighbours asked for beyond k, so that ties at the k-th distance are broken by order, not by the tree."""
@@ -72,7 +71,7 @@ def _nearest(
     return neighbour, distance
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort_rows(distance, neighbour):  # type: ignore[no-untyped-def]
     """Sort each row by distance, then neighbour, in place; the rows are nearly sorted."""
     for i in range(len(distance)):

@@ -15,13 +15,16 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, overload, register_model, type_callable
+
+from tissuegraph import parallel
 
 FAST = ("reassoc", "contract", "nsz", "arcp")
 """Sums may be reordered, which lets them use vector registers; NaN and infinity keep their meaning."""
@@ -34,13 +37,7 @@ PEAK, SCALE, ALONG = 0, 1, 2
 """What is known of a target and head: highest score, one over the sum, `g . out`."""
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first call, and keep the machine code on disk where a folder can be written."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(FAST)}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        return njit(**options)(function)
+compiled = partial(parallel.compiled, fastmath=set(FAST))
 
 
 class Row(types.Type):

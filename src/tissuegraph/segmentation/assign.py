@@ -17,11 +17,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import shapely
-from numba import njit
 
 from tissuegraph.graph.candidates import signed_distance
 from tissuegraph.graph.hetero import TileGraph
-from tissuegraph.parallel import over_chunks
+from tissuegraph.parallel import compiled, over_chunks
 from tissuegraph.segmentation.axes import LocalAxes, stretching
 from tissuegraph.segmentation.params import AssignParams
 
@@ -225,7 +224,7 @@ def _best(q: np.ndarray, pairs: Candidates, min_probability: float) -> tuple[np.
     return boundary, probability
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _choose(q, first, bd, least, boundary, probability):  # type: ignore[no-untyped-def]
     for i in range(len(first) - 1):
         for p in range(first[i], first[i + 1]):
@@ -234,7 +233,7 @@ def _choose(q, first, bd, least, boundary, probability):  # type: ignore[no-unty
                 boundary[i], probability[i] = bd[p], q[p]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _decide(begin, end, base, none, first, weight, support, support_none, q, q_none):  # type: ignore[no-untyped-def]
     """Softmax of the logits and the support, for transcripts begin to end."""
     for i in range(begin, end):
@@ -253,7 +252,7 @@ def _decide(begin, end, base, none, first, weight, support, support_none, q, q_n
             q[p] /= total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _listen(begin, end, first, bd, neighbour, first_neighbour, q, q_none, support, support_none):  # type: ignore[no-untyped-def]
     """Mean over the neighbours of their probabilities, for transcripts begin to end."""
     for i in range(begin, end):
