@@ -35,7 +35,7 @@ def training_tiles(slide, tmp_path_factory) -> Path:
     """Eight small training tiles: four to train on, three to validate, one to test."""
     folder = tmp_path_factory.mktemp("tiles") / "data"
     data = tg.DatasetParams(tile_transcripts=400, max_tiles=8, val_share=0.4)
-    return tg.dataset(slide, folder, data=data)
+    return tg.dataset(slide, folder, data=data, graph=tg.GraphParams(k_tx=5))
 
 
 @pytest.fixture(scope="session")
