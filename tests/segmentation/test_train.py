@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import tissuegraph as tg
 from tissuegraph.cli import main
-from tissuegraph.errors import InputError, ModelError
+from tissuegraph.errors import InputError
 from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.machine import available
 
@@ -150,14 +150,17 @@ def test_fewer_tokens_than_genes_are_refused(training_tiles, tmp_path, capsys):
     assert not (tmp_path / "root").exists()
 
 
-def test_a_network_that_looks_farther_than_the_tiles_is_refused(training_tiles, tmp_path):
-    with pytest.raises(ModelError, match="tissuegraph dataset --hops"):
+def test_a_network_that_looks_farther_than_the_tiles_says_so(training_tiles, tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="tissuegraph"):
         tg.train(
             train_dir=training_tiles / "train",
             val_dir=training_tiles / "val",
             default_root_dir=tmp_path,
-            segger=tg.SeggerParams(mid_layers=40),
+            segger=tg.SeggerParams(mid_layers=2),
+            training=tg.TrainParams(epochs=1),
         )
+    assert "tissuegraph dataset --hops 4" in caplog.text
+    assert (tmp_path / "model" / "model.safetensors").exists()
 
 
 def test_folders_that_are_no_tiles_are_refused(training_tiles, tmp_path, capsys):

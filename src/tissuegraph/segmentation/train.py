@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ from tissuegraph.segmentation.gene_vectors import gene_vectors
 from tissuegraph.segmentation.machine import check_machine
 from tissuegraph.segmentation.params import TrainParams
 from tissuegraph.segmentation.warm_start import warm_start
+
+log = logging.getLogger(__name__)
 
 
 def fit(
@@ -65,14 +68,20 @@ def fit(
     network.cpu().eval()
     history = {
         "epochs": int(trainer.current_epoch),
-        "steps": int(trainer.global_step),
+        "steps": int(trainer.global_step or state["global_step"]),
         "stopped_because": "validation loss is flat" if stop.stopped_epoch else "all epochs done",
-        "best_val_loss": float(best.best_model_score or float("nan")),
+        "best_val_loss": best_score(state),
         "val_auroc": float(trainer.callback_metrics["val_auroc"]),
         "val_f1": float(trainer.callback_metrics["val_f1"]),
         "seconds": round(time.perf_counter() - started, 2),
     }
     return network, vectors, history
+
+
+def best_score(state: dict[str, Any]) -> float | None:
+    """Best validation loss, as the checkpoint has it: with several processes only the file tells."""
+    scores = [part["best_model_score"] for part in state["callbacks"].values() if "best_model_score" in part]
+    return float(scores[0]) if scores and scores[0] is not None else None
 
 
 def check_panel(
@@ -104,13 +113,16 @@ def check_panel(
 
 
 def check_hops(tiles: SpatialTranscriptomicsDataset, segger: SeggerParams) -> None:
-    """Refuse a network that looks farther than the tiles reach, with `ModelError`."""
+    """Say so where a network looks farther than the tiles reach: it then sees less than in prediction."""
     if segger.hops > tiles.hops:
-        message = (
-            f"a network with mid_layers {segger.mid_layers} looks {segger.hops} neighbours far, the tiles "
-            f"reach {tiles.hops}; make them anew with `tissuegraph dataset --hops {segger.hops}`"
+        log.warning(
+            "a network with mid_layers %d looks %d neighbours far, the tiles reach %d; "
+            "for exact training make them with `tissuegraph dataset --hops %d`",
+            segger.mid_layers,
+            segger.hops,
+            tiles.hops,
+            segger.hops,
         )
-        raise ModelError(message)
 
 
 def _trainer(root: Path, params: TrainParams, accelerator: str, callbacks: list[Callback]) -> L.Trainer:
