@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -207,3 +208,6 @@ def test_two_processes_train_one_model(training_tiles, base, tmp_path, strategy)
     weights, _ = read(tmp_path)
     assert all(tensor.isfinite().all() for tensor in weights.values())
     assert not same(weights, read(base)[0])
+    history = read(tmp_path)[1]["training"]
+    assert history["steps"] > 0
+    assert np.isfinite(history["best_val_loss"])

@@ -72,11 +72,11 @@ class TrainParams:
     accelerator: str = "auto"
     """auto, cpu, gpu, cuda or mps."""
     strategy: str = "auto"
-    """Lightning's: auto, ddp, ddp_spawn, ..."""
+    """auto, ddp or ddp_spawn; auto is ddp_spawn where there are several devices."""
     devices: str = "auto"
     """How many devices, or auto (on the CPU: one process)."""
     precision: str = "auto"
-    """Lightning's; auto is 32-true on the CPU and 16-mixed on a GPU."""
+    """32-true, 16-mixed, bf16-mixed or auto: 32-true on the CPU, 16-mixed on a GPU."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
