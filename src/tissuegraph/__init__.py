@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, simulate
+    from tissuegraph.evaluation.evaluate import evaluate
     from tissuegraph.graph.params import GraphParams
     from tissuegraph.io import read_xenium
     from tissuegraph.nn.lit import LitSegger
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import dataset, predict, segment, train
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
-    from tissuegraph.segmentation.evaluate import evaluate
     from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 
 __all__ = [
@@ -58,7 +58,7 @@ _SOURCES = {
     "TrainParams": "tissuegraph.segmentation.params",
     "dataset": "tissuegraph.segmentation.commands",
     "errors": "tissuegraph.errors",
-    "evaluate": "tissuegraph.segmentation.evaluate",
+    "evaluate": "tissuegraph.evaluation.evaluate",
     "metrics": "tissuegraph.metrics.segmentation",
     "predict": "tissuegraph.segmentation.commands",
     "read_xenium": "tissuegraph.io",

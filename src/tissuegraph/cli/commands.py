@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -21,9 +21,9 @@ def __getattr__(name: str) -> Callable[..., None]:
         raise AttributeError(name)
     function = getattr(tissuegraph.simulate if name == "tissue" else tissuegraph, name)
     if name == "evaluate":
-        from tissuegraph.segmentation.evaluate import print_scores
+        from tissuegraph.evaluation.table import print_evaluation
 
-        return as_command(function, print_scores)
+        return as_command(function, print_evaluation)
     return as_command(function)
 
 
@@ -58,6 +58,8 @@ def _option(parameter: inspect.Parameter) -> inspect.Parameter:
     hint = parameter.annotation
     choices = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     fields = next((one for one in choices if isinstance(one, type) and dataclasses.is_dataclass(one)), None)
+    if any(get_origin(one) is Sequence for one in choices):
+        return parameter.replace(annotation=list[str])
     if Path in choices:
         path = Path | None if type(None) in choices else Path
         alias = "-o" if parameter.name == "out" else ()

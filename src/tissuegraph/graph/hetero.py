@@ -12,6 +12,7 @@ from torch_geometric.data import HeteroData
 from tissuegraph.graph.candidates import candidate_pairs
 from tissuegraph.graph.neighbours import nearest_neighbours, nearest_of
 from tissuegraph.graph.params import GraphParams
+from tissuegraph.shapes import aspect_ratio, solidity
 
 GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
 """Radians; multiples of it are spread evenly over all directions."""
@@ -50,24 +51,14 @@ def boundary_features(outlines: np.ndarray) -> np.ndarray:
     if len(outlines) == 0:
         return np.empty((0, 4), np.float32)
     area = np.maximum(shapely.area(outlines), 1e-3)
-    hull = np.maximum(shapely.area(shapely.convex_hull(outlines)), 1e-3)
     perimeter = np.maximum(shapely.length(outlines), 1e-3)
     columns = (
         np.log(area / 40.0),
-        np.log(_aspect_ratio(outlines)),
-        area / hull,
+        np.log(aspect_ratio(outlines)),
+        solidity(outlines),
         4 * np.pi * area / perimeter**2,
     )
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _aspect_ratio(outlines: np.ndarray) -> np.ndarray:
-    """Long over short side of each outline's smallest rectangle."""
-    rectangles = shapely.minimum_rotated_rectangle(outlines)
-    corners, index = shapely.get_coordinates(rectangles, return_index=True)
-    first = np.searchsorted(index, np.arange(len(outlines)))
-    sides = [np.linalg.norm(corners[first + i + 1] - corners[first + i], axis=1) for i in (0, 1)]
-    return np.maximum(*sides) / np.maximum(np.minimum(*sides), 1e-3)
 
 
 def tile_graph(

@@ -14,13 +14,14 @@ from tissuegraph.graph.hetero import TileGraph
 from tissuegraph.segmentation.assign import assign, local_stretch, pairs_of, stretched_distance
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.model import SegmentationModel
-from tissuegraph.segmentation.nearest import DEFAULT_DISTANCE
 from tissuegraph.segmentation.score import affinity
 from tissuegraph.segmentation.tile_graphs import inside, reach, read_tile_graph
 from tissuegraph.tiles.plan import Tile
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
 
+BASELINE_DISTANCE = 5.0
+"""um to the outline of the nearest nucleus: the rule that `run.json` stands beside the result."""
 RESULT_SCHEMA = {
     keys.ROW: pl.UInt64,
     "gene": pl.Int32,
@@ -100,7 +101,7 @@ def predict_tile(
         keys.Y: graph.positions[:, 1],
         "boundary": _numbered(boundary, graph),
         "probability": probability,
-        "nearest": _numbered(nearest_within(graph, DEFAULT_DISTANCE), graph),
+        "nearest": _numbered(nearest_within(graph, BASELINE_DISTANCE), graph),
     }
     return pl.DataFrame(columns).filter(pl.Series(core)).cast(RESULT_SCHEMA)  # type: ignore[arg-type]
 

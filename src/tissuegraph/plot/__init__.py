@@ -1,0 +1,1 @@
+"""Pictures: one function a picture; each draws on a matplotlib `ax` and returns it."""
