@@ -77,6 +77,20 @@ def test_simple_assignments_score_as_on_tissue(
     assert found["vendor"] == pytest.approx(found["nearest"], abs=0.015)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("elongation", "low", "high"), [(ROUND, 0.80, 0.845), (ELONGATED, 0.735, 0.80)])
+def test_grown_tissue_is_as_hard(
+    tmp_path: Path, elongation: float, low: float, high: float, seed: int
+) -> None:
+    slide = simulate.grown_tissue(
+        tmp_path / "out", cells=700, counts_per_cell=40, elongation=elongation, seed=seed
+    )
+    found = scores(slide)
+    assert low <= found["nearest"] <= high
+    assert 0.94 <= found["outlines"] <= 0.97
+    assert found["vendor"] == pytest.approx(found["nearest"], abs=0.015)
+
+
 def axes(shape: shapely.Polygon) -> tuple[float, float]:
     """Return the aspect ratio and the direction of the long axis, from the moments of points inside."""
     left, low, right, high = shape.bounds

@@ -14,12 +14,14 @@ from cyclopts import Parameter
 
 import tissuegraph
 
+SIMULATORS = ("tissue", "grown_tissue")
+
 
 def __getattr__(name: str) -> Callable[..., None]:
     """Load a command when it is asked for: `app` names them as `tissuegraph.cli.commands:NAME`."""
     if name.startswith("_"):
         raise AttributeError(name)
-    function = getattr(tissuegraph.simulate if name == "tissue" else tissuegraph, name)
+    function = getattr(tissuegraph.simulate if name in SIMULATORS else tissuegraph, name)
     if name == "evaluate":
         from tissuegraph.evaluation.table import print_evaluation
 

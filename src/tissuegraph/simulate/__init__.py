@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tissuegraph.simulate.bundle import tissue
+from tissuegraph.simulate.grown.bundle import grown_tissue
+from tissuegraph.simulate.grown.params import GrownTissueParams
 from tissuegraph.simulate.params import TissueParams
 
-__all__ = ["TissueParams", "tissue"]
+__all__ = ["GrownTissueParams", "TissueParams", "grown_tissue", "tissue"]

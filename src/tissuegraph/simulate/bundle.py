@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,12 @@ from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.output import whole_folder, write_json
 from tissuegraph.simulate import writing
-from tissuegraph.simulate.arrays import Integers
+from tissuegraph.simulate.arrays import Bools, Floats, Integers
 from tissuegraph.simulate.expression import CONTROL_NAMES, gene_names
-from tissuegraph.simulate.molecules import MIN_QV, Molecules, draw_quality
+from tissuegraph.simulate.grown.params import GrownTissueParams
+from tissuegraph.simulate.molecules import MIN_QV, Molecules
 from tissuegraph.simulate.params import TissueParams, with_settings
-from tissuegraph.simulate.slide import Slide, draw_parts, draw_slide
+from tissuegraph.simulate.slide import draw_slide
 
 FIRST_TRANSCRIPT_ID = 281_474_976_710_656
 UNASSIGNED = "UNASSIGNED"
@@ -39,6 +41,73 @@ TRANSCRIPT_SCHEMA = pa.schema(
     ]
 )
 TRUTH_SCHEMA = pa.schema([(keys.TRANSCRIPT_ID, pa.uint64()), (keys.TRUE_CELL_ID, pa.string())])
+
+AnyParams = TypeVar("AnyParams", TissueParams, GrownTissueParams)
+
+
+class Vendor(Protocol):
+    """What a vendor drew without knowing the truth, of the cells whose nucleus was seen."""
+
+    @property
+    def nuclei(self) -> writing.Outlines:
+        """Return the outlines of the nuclei."""
+
+    @property
+    def cells(self) -> writing.Outlines:
+        """Return the outlines of the cells."""
+
+    def assign(self, points: Floats) -> tuple[Integers, Bools]:
+        """Return the vendor's cell of each point (-1 for none), and whether it lies in its nucleus."""
+
+
+class Slide(Protocol):
+    """A simulated slide, whichever simulator drew it."""
+
+    @property
+    def params(self) -> TissueParams | GrownTissueParams:
+        """Return its parameters."""
+
+    @property
+    def title(self) -> str:
+        """Return what the run is called."""
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the true cells."""
+
+    @property
+    def seen(self) -> Bools:
+        """Tell which true cells the vendor knows; its own are in the same order."""
+
+    @property
+    def seen_names(self) -> list[str]:
+        """Return the names of the vendor's cells."""
+
+    @property
+    def outlines(self) -> writing.Outlines:
+        """Return the true outlines."""
+
+    @property
+    def types(self) -> Integers:
+        """Return the number of each cell's type."""
+
+    @property
+    def domains(self) -> Integers:
+        """Return the number of each cell's domain."""
+
+    @property
+    def vendor(self) -> Vendor:
+        """Return what the vendor drew."""
+
+    @property
+    def parts(self) -> int:
+        """Return how many times transcripts are drawn and written."""
+
+    def draw_parts(self, seed: int) -> Iterator[Molecules]:
+        """Draw the transcripts, a bounded number at a time, in an order that does not tell the truth."""
+
+    def draw_quality(self, features: Integers, rng: np.random.Generator) -> Floats:
+        """Draw the qv of transcripts, float32."""
 
 
 def tissue(
@@ -80,12 +149,24 @@ def tissue(
     OutputError
         `out` exists or cannot be written.
     """
-    chosen = with_settings(params, settings)
+    chosen = with_settings(params or TissueParams(), settings)
+    return write_bundle(out, draw_slide, chosen, seed=seed, overwrite=overwrite)
+
+
+def write_bundle(
+    out: str | Path,
+    draw: Callable[[AnyParams, int], Slide],
+    params: AnyParams,
+    *,
+    seed: int,
+    overwrite: bool,
+) -> Path:
+    """Write the slide that `draw(params, seed)` returns to the folder `out`, with its truth."""
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}; give a whole number of 0 or more.")
     target = Path(out).absolute()
     with whole_folder(target, overwrite=overwrite, marker=keys.TRUTH_FILE, kind="simulated slide") as folder:
-        slide = draw_slide(chosen, seed)
+        slide = draw(params, seed)
         write_outlines(folder, slide)
         counts, transcripts = write_transcripts(folder, slide, seed)
         write_tables(folder, slide, counts, transcripts, seed)
@@ -94,7 +175,7 @@ def tissue(
 
 def write_transcripts(folder: Path, slide: Slide, seed: int) -> tuple[Integers, int]:
     """Write `transcripts.parquet` and the truth, part by part; return counts a vendor's cell and in all."""
-    features = [*gene_names(slide.params), *CONTROL_NAMES]
+    features = [*gene_names(slide.params.genes), *CONTROL_NAMES]
     owners = slide.seen_names
     counts = np.zeros(len(owners), dtype=np.int64)
     first = FIRST_TRANSCRIPT_ID
@@ -108,7 +189,7 @@ def write_transcripts(folder: Path, slide: Slide, seed: int) -> tuple[Integers, 
             ids = pa.array(np.arange(first, first + number, dtype=np.uint64))
             first += number
             cell, inside = slide.vendor.assign(part.points)
-            quality = draw_quality(number, slide.params, rng)
+            quality = slide.draw_quality(part.feature, rng)
             depth = rng.uniform(0, slide.params.thickness, number).astype(np.float32)
             counted = (cell >= 0) & (quality >= MIN_QV) & (part.feature < slide.params.genes)
             counts += np.bincount(cell[counted], minlength=len(owners))
@@ -130,7 +211,7 @@ def write_transcripts(folder: Path, slide: Slide, seed: int) -> tuple[Integers, 
 def with_progress(slide: Slide, seed: int) -> Iterator[Molecules]:
     """Draw the parts with a progress bar, where there is a terminal to show it."""
     yield from track(
-        draw_parts(slide, seed),
+        slide.draw_parts(seed),
         total=slide.parts,
         description="simulating transcripts",
         console=Console(stderr=True),
@@ -147,8 +228,8 @@ def write_outlines(folder: Path, slide: Slide) -> None:
     domains = [f"domain_{number}" for number in range(slide.params.domains)]
     columns = {
         keys.CELL_ID: pa.array(slide.names, pa.string()),
-        keys.CELL_TYPE: writing.names_of(slide.kinds.types, types),
-        keys.DOMAIN: writing.names_of(slide.kinds.domains, domains),
+        keys.CELL_TYPE: writing.names_of(slide.types, types),
+        keys.DOMAIN: writing.names_of(slide.domains, domains),
         keys.HAS_NUCLEUS: pa.array(slide.seen),
     }
     writing.write_truth_cells(folder / keys.TRUTH_CELLS_FILE, slide.outlines, columns)
@@ -171,7 +252,7 @@ def write_tables(folder: Path, slide: Slide, counts: Integers, transcripts: int,
     facts = {
         "major_version": 4,
         "minor_version": 0,
-        "run_name": "simulated tissue",
+        "run_name": slide.title,
         "pixel_size": 0.2125,
         "num_cells": len(owners),
         "num_transcripts": transcripts,

@@ -34,9 +34,9 @@ class Kinds:
     profiles: Floats
 
 
-def gene_names(params: TissueParams) -> list[str]:
+def gene_names(genes: int) -> list[str]:
     """Return the panel's names."""
-    return [f"GENE{number:05d}" for number in range(1, params.genes + 1)]
+    return [f"GENE{number:05d}" for number in range(1, genes + 1)]
 
 
 def draw_kinds(centres: Floats, params: TissueParams, rng: np.random.Generator) -> Kinds:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from tissuegraph.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Params = TypeVar("Params", bound="DataclassInstance")
+Range: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -69,23 +76,11 @@ class TissueParams:
 
     def __post_init__(self) -> None:
         """Refuse what makes no tissue."""
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not low <= float(value) <= high:
-                raise InputError(f"{name} is {value!r}; give a number from {low:g} to {high:g}.")
-        for name in ("cells", "genes", "types", "domains"):
-            if not isinstance(getattr(self, name), Integral):
-                raise InputError(f"{name} is {getattr(self, name)!r}; give a whole number.")
-        stray = self.background + self.controls
-        if stray > 0.95:
-            raise InputError(
-                f"background and controls together are {stray:g}; "
-                "leave at least 0.05 of the transcripts to the cells."
-            )
+        refuse_outside(self, _RANGES)
 
 
-_SHARE = (0.0, 1.0)
-_RANGES: dict[str, tuple[float, float]] = {
+SHARE: Range = (0.0, 1.0)
+_RANGES: dict[str, Range] = {
     "cells": (1, 100_000_000),
     "genes": (1, 1_000_000),
     "types": (1, 1000),
@@ -93,7 +88,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "counts_per_cell": (0.01, 1_000_000),
     "cell_dispersion": (0, 10),
     "gene_dispersion": (0, 100),
-    "marker_share": _SHARE,
+    "marker_share": SHARE,
     "marker_fold": (1, 1000),
     "elongation": (1, 10),
     "direction_scale": (10, 1_000_000),
@@ -103,26 +98,43 @@ _RANGES: dict[str, tuple[float, float]] = {
     "gap": (0, 0.5),
     "nucleus_size": (0.05, 0.95),
     "nucleus_offset": (0, 0.8),
-    "missing_nuclei": _SHARE,
-    "spill": _SHARE,
+    "missing_nuclei": SHARE,
+    "spill": SHARE,
     "spill_distance": (0, 1000),
-    "background": _SHARE,
-    "controls": _SHARE,
-    "low_quality": _SHARE,
+    "background": SHARE,
+    "controls": SHARE,
+    "low_quality": SHARE,
     "thickness": (0, 1000),
 }
 
 
-def with_settings(params: TissueParams | None, settings: dict[str, object]) -> TissueParams:
-    """Return `params` (the defaults where None) with some fields replaced.
+def refuse_outside(params: Any, ranges: dict[str, Range]) -> None:
+    """Raise `InputError` if a field is out of its range, or the shares leave nothing to the cells."""
+    for name, (low, high) in ranges.items():
+        value = getattr(params, name)
+        if not isinstance(value, Real) or not low <= float(value) <= high:
+            raise InputError(f"{name} is {value!r}; give a number from {low:g} to {high:g}.")
+    for name in ("cells", "genes", "types", "domains"):
+        if not isinstance(getattr(params, name), Integral):
+            raise InputError(f"{name} is {getattr(params, name)!r}; give a whole number.")
+    stray = params.background + params.controls
+    if stray > 0.95:
+        raise InputError(
+            f"background and controls together are {stray:g}; "
+            "leave at least 0.05 of the transcripts to the cells."
+        )
+
+
+def with_settings(params: Params, settings: dict[str, object]) -> Params:
+    """Return `params` with some fields replaced.
 
     Raises
     ------
     InputError
-        A setting is not a field of `TissueParams`, or its value makes no tissue.
+        A setting is not a field of the parameters, or its value makes no tissue.
     """
-    known = [field.name for field in dataclasses.fields(TissueParams)]
+    known = [field.name for field in dataclasses.fields(params)]
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise InputError(f"no setting {unknown[0]!r} for simulated tissue; there are: {', '.join(known)}.")
-    return dataclasses.replace(params or TissueParams(), **settings)  # type: ignore[arg-type]
+    return dataclasses.replace(params, **settings)

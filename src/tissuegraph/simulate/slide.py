@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from tissuegraph.simulate.arrays import Bools
+from tissuegraph.simulate.arrays import Bools, Floats, Integers
 from tissuegraph.simulate.cells import chunks, place_cells, slide_extent
 from tissuegraph.simulate.expression import CONTROL_NAMES, Kinds, draw_counts, draw_kinds
-from tissuegraph.simulate.molecules import Molecules, Vendor, join, place_transcripts, scatter
+from tissuegraph.simulate.molecules import (
+    Molecules,
+    Vendor,
+    draw_quality,
+    join,
+    place_transcripts,
+    scatter,
+)
 from tissuegraph.simulate.nuclei import grow_nuclei, place_nuclei, seen_nuclei
 from tissuegraph.simulate.outlines import draw_outlines
 from tissuegraph.simulate.params import TissueParams
@@ -52,6 +59,29 @@ class Slide:
         """Return how many times transcripts are drawn and written."""
         return -(-self.params.cells // self.part_size)
 
+    @property
+    def title(self) -> str:
+        """Return what the run is called."""
+        return "simulated tissue"
+
+    @property
+    def types(self) -> Integers:
+        """Return the number of each cell's type."""
+        return self.kinds.types
+
+    @property
+    def domains(self) -> Integers:
+        """Return the number of each cell's domain."""
+        return self.kinds.domains
+
+    def draw_parts(self, seed: int) -> Iterator[Molecules]:
+        """Draw the transcripts, a bounded number at a time, in an order that does not tell the truth."""
+        return draw_molecules(self, seed)
+
+    def draw_quality(self, features: Integers, rng: np.random.Generator) -> Floats:
+        """Draw the qv of transcripts, which does not depend on the gene, float32."""
+        return draw_quality(len(features), self.params, rng)
+
 
 def draw_slide(params: TissueParams, seed: int) -> Slide:
     """Draw the cells of a slide."""
@@ -72,7 +102,7 @@ def draw_slide(params: TissueParams, seed: int) -> Slide:
     )
 
 
-def draw_parts(slide: Slide, seed: int) -> Iterator[Molecules]:
+def draw_molecules(slide: Slide, seed: int) -> Iterator[Molecules]:
     """Draw the transcripts, a bounded number at a time, in an order that does not tell the truth."""
     params, kinds = slide.params, slide.kinds
     area = slide.outlines.areas()

@@ -47,6 +47,11 @@ class Stars:
         vertices = self.vertices()
         return np.concatenate([vertices, vertices[:, :1]], axis=1)
 
+    def closed_rings(self, part: slice) -> tuple[Floats, Integers]:
+        """Return the vertices of the closed rings of a part, (m, 2), and the row in it of each, (m,)."""
+        rings = self.take(part).rings()
+        return rings.reshape(-1, 2), np.repeat(np.arange(len(rings)), rings.shape[1])
+
     def triangles(self) -> Floats:
         """Return the area of each triangle between the centre and an edge, (n, rays)."""
         turn = np.sin(2 * np.pi / self.radii.shape[1])

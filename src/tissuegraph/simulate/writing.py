@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from tissuegraph.simulate.arrays import Integers
-from tissuegraph.simulate.stars import Stars
+from tissuegraph.simulate.arrays import Floats, Integers
 
 EXPERIMENT_FILE = "experiment.xenium"
 GEO = {
@@ -19,6 +19,22 @@ GEO = {
     "primary_column": "geometry",
     "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": None}},
 }
+
+
+class Outlines(Protocol):
+    """Closed outlines, one a cell, whatever they are made of."""
+
+    def __len__(self) -> int:
+        """Return the number of outlines."""
+
+    def areas(self) -> Floats:
+        """Return the areas, (n,), um2."""
+
+    def centroids(self) -> Floats:
+        """Return the centres of mass, (n, 2), um."""
+
+    def closed_rings(self, part: slice) -> tuple[Floats, Integers]:
+        """Return the vertices of the closed rings of a part, (m, 2), and the row in it of each, (m,)."""
 
 
 def names_of(index: Integers, names: list[str]) -> pa.Array:
@@ -33,24 +49,26 @@ def cell_names(index: Integers) -> list[str]:
     return [f"{number:08x}".translate(letters) + "-1" for number in (np.asarray(index) + 1).tolist()]
 
 
-def write_rings(path: Path, stars: Stars, names: list[str], size: int = 10_000) -> None:
+def write_rings(path: Path, outlines: Outlines, names: list[str], size: int = 10_000) -> None:
     """Write closed rings as 10x does: one row a vertex (`cell_id`, `vertex_x`, `vertex_y`)."""
     schema = pa.schema([("cell_id", pa.string()), ("vertex_x", pa.float32()), ("vertex_y", pa.float32())])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start in range(0, len(stars), size):
-            rings = stars.take(slice(start, start + size)).rings().astype(np.float32)
-            owner = np.repeat(np.arange(len(rings)), rings.shape[1])
-            columns = [names_of(owner, names[start : start + size]), *rings.reshape(-1, 2).T.copy()]
+        for start in range(0, len(outlines), size):
+            vertices, owner = outlines.closed_rings(slice(start, start + size))
+            columns = [names_of(owner, names[start : start + size]), *vertices.astype(np.float32).T.copy()]
             writer.write_table(pa.table(columns, schema=schema))
 
 
-def write_truth_cells(path: Path, outlines: Stars, columns: dict[str, pa.Array], size: int = 10_000) -> None:
+def write_truth_cells(
+    path: Path, outlines: Outlines, columns: dict[str, pa.Array], size: int = 10_000
+) -> None:
     """Write the true outlines as GeoParquet, with `columns` beside them."""
     fields = [(name, column.type) for name, column in columns.items()]
     schema = pa.schema([fields[0], ("geometry", pa.binary()), *fields[1:]], {"geo": json.dumps(GEO)})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, len(outlines), size):
-            rings = outlines.take(slice(start, start + size)).rings().astype(np.float64)
+            vertices, owner = outlines.closed_rings(slice(start, start + size))
+            rings = shapely.linearrings(vertices.astype(np.float64), indices=owner)
             shapes = pa.array(shapely.to_wkb(shapely.polygons(rings)), pa.binary())
             rest = [column.slice(start, size) for column in columns.values()]
             writer.write_table(pa.table([rest[0], shapes, *rest[1:]], schema=schema))
