@@ -10,8 +10,8 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 demo: $(STAMP)
 	$(BIN)/tissuegraph simulate tissue demo/slide --cells 2000 --overwrite
 	$(BIN)/tissuegraph segment demo/slide -o demo/out --overwrite
-	$(BIN)/tissuegraph evaluate demo/out --truth demo/slide/truth.parquet
-	@echo "written to demo/out:" && ls -lhR demo/out
+	$(BIN)/tissuegraph evaluate demo/out --truth demo/slide/truth.parquet -o demo/judged --overwrite
+	@echo "written to demo:" && ls -lhR demo/out demo/judged
 
 test: $(STAMP)
 	$(BIN)/ruff check .

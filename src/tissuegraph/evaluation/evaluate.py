@@ -88,7 +88,7 @@ def evaluate(
         The column that names its cell, likewise.
     equal_share
         Share of the transcripts at which purity is compared; by default the smallest of the segmentations
-        that were given and the vendor's. What assigns less is not compared there.
+        that were given and the vendor's, if it is not 0. What assigns less is not compared there.
     seed
         Of the grouping of nuclei.
 
@@ -117,7 +117,8 @@ def evaluate(
     methods, ground = _in_numbers(slide, given, known, markers, types)
     judged = [methods[one.name] for one in given] or list(methods.values())
     if equal_share is None:
-        equal_share = min(float((method.cell >= 0).mean()) for method in judged)
+        shares = [float((method.cell >= 0).mean()) for method in judged]
+        equal_share = min((share for share in shares if share > 0), default=1.0)  # none has no purity at all
     result = Evaluation(
         figures={name: _measured(name, method, ground, equal_share) for name, method in methods.items()},
         equal_share=equal_share,
@@ -192,7 +193,7 @@ def _in_numbers(
         vendor=None if vendor is None else vendor.cell,
     )
     methods |= {name: Method(cell) for name, cell in simple_rules(slide).items()}
-    methods |= {name: Method(cell) for name, cell in _oracles(slide, known, names, ground).items()}
+    methods |= _oracles(slide, known, names, ground)
     return methods, ground
 
 
@@ -206,16 +207,17 @@ def _all_names(given: list[Assignment], known: Truth | None) -> list[pl.Series]:
     return [known.seen_cells, known.cell, *of_outlines, *names]
 
 
-def _oracles(slide: Slide, known: Truth | None, names: CellNames, ground: Ground) -> dict[str, Codes]:
+def _oracles(slide: Slide, known: Truth | None, names: CellNames, ground: Ground) -> dict[str, Method]:
     """Return what only the truth could assign: the best distance, and the true outlines."""
     if known is None or ground.true_cell is None or ground.is_seen is None:
         return {}
     name, cell = best_distance(slide, ground.true_cell, ground.is_seen)
-    oracles = {name: cell}
+    oracles = {name: Method(cell)}
     if known.outlines is not None:
         code = names.codes_of_index(known.outlines)
         holder, _ = nearest_nuclei(slide.positions, known.outlines.geometry.to_numpy(), farthest=0.0)
-        oracles[TRUE_OUTLINES] = np.where(holder >= 0, code[holder], -1)
+        cell = np.where(holder >= 0, code[holder], -1)
+        oracles[TRUE_OUTLINES] = Method(cell, outlines=names.by_code(known.outlines))
     return oracles
 
 

@@ -43,6 +43,8 @@ class Figures:
     """Mutually exclusive co-expression rate."""
     mecr_equal_share: float | None = None
     """The same, expected when segmentations are thinned at random to one share assigned."""
+    relative_coexpression: float | None = None
+    """Co-expression over that by chance, at one share assigned: 0 is pure, 1 are random handfuls."""
     contamination: float | None = None
     """Estimated share of transcripts that come from neighbouring cells of other types."""
     spurious_coexpression: float | None = None
@@ -95,6 +97,7 @@ MEASURES = (
     Measure("calibration_error", "ECE", WITH_TRUTH, better=LOWER),
     Measure("mecr", "MECR", PURITY, digits=4, better=LOWER),
     Measure("mecr_equal_share", "MECR, equal share", PURITY, digits=4, better=LOWER),
+    Measure("relative_coexpression", "relative MECR, equal share", PURITY, better=LOWER),
     Measure("contamination", "contamination", PURITY, better=LOWER),
     Measure("spurious_coexpression", "spurious", PURITY, digits=4, better=LOWER),
     Measure("marker_purity", "marker purity", PURITY, better=HIGHER),

@@ -13,9 +13,13 @@ import polars as pl
 from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.evaluation.assignments import Assignment, read_assignment
+from tissuegraph.evaluation.result import TRUE_OUTLINES, VENDOR
+from tissuegraph.evaluation.rules import RULES
 from tissuegraph.io import read_xenium
 from tissuegraph.sample import Sample
 
+ROW_NAMES = (VENDOR, *RULES, TRUE_OUTLINES)
+"""What no segmentation may be called."""
 BUNDLE_MARKS = ("experiment.xenium", "nucleus_boundaries.parquet", "nucleus_boundaries.csv.gz")
 
 
@@ -34,7 +38,7 @@ class Inputs:
         Raises
         ------
         InputError
-            As `read_assignment` does, or if two bear one name.
+            As `read_assignment` does, or if two bear one name, or that of the vendor or a simple rule.
         """
         columns = {"transcript_column": transcript_column, "cell_column": cell_column}
         read = [
@@ -50,6 +54,11 @@ class Inputs:
         twice = [name for name, count in Counter(one.name for one in read).items() if count > 1]
         if twice:
             raise InputError(f"two segmentations are called {twice[0]!r}; give names, as in NAME=PATH.")
+        taken = next((one.name for one in read if one.name in ROW_NAMES), None)
+        if taken is not None:
+            raise InputError(
+                f"a segmentation is called {taken!r}, as a row of the table is; give a name, as in NAME=PATH."
+            )
         return read
 
 
@@ -64,13 +73,11 @@ def open_inputs(
         If it is not clear which slide is meant, or it cannot be read.
     """
     named = _named(segmentations)
-    bundles = [path for _, path in named if _is_bundle(path)]
-    if bundle is not None:
-        bundles = [Path(bundle)]
-    if len(bundles) > 1:
-        raise InputError(
-            f"{bundles[0]} and {bundles[1]} are both slides; evaluate one at a time, with --bundle."
-        )
+    bundles = [] if bundle is None else [Path(bundle)]
+    bundles += [path for _, path in named if _is_bundle(path)]
+    other = next((path for path in bundles if path.resolve() != bundles[0].resolve()), None)
+    if other is not None:
+        raise InputError(f"{bundles[0]} and {other} are both slides; evaluate one at a time.")
     others = [(name, path) for name, path in named if not _is_bundle(path)]
     source = bundles[0] if bundles else _source_of([path for _, path in others])
     return Inputs(read_xenium(source), others)
@@ -101,6 +108,9 @@ def _is_bundle(path: Path) -> bool:
 
 def _source_of(paths: list[Path]) -> Path:
     """Return the slide that the first run of ours read."""
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        raise InputError(f"there is no {missing}; give a segmentation that is there, or the slide itself.")
     run = next((path for path in paths if (path / keys.RUN_FILE).is_file()), None)
     if run is None:
         unfinished = next((path for path in paths if path.is_dir()), None)

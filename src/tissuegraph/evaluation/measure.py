@@ -14,7 +14,7 @@ from tissuegraph.evaluation.figures import Figures
 from tissuegraph.metrics import segmentation as metrics
 from tissuegraph.metrics.segmentation import Codes, Encoded, Markers, Reliability
 
-CURVE_SHARES = np.arange(0.3, 1.0, 0.1)
+CURVE_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the transcripts at which a method that knows how sure it is shows its purity."""
 
 Floats = npt.NDArray[np.float64]
@@ -122,7 +122,7 @@ def curve(method: Method, ground: Ground) -> Curve | None:
     n = len(method.cell)
     shares = [share for share in CURVE_SHARES if share * n < len(surest)] + [len(surest) / n]
     points = [_point(surest[: round(share * n)], method, ground) for share in shares]
-    return Curve([float(share) for share in shares], *(list(column) for column in zip(*points, strict=True)))
+    return Curve(shares, *(list(column) for column in zip(*points, strict=True)))
 
 
 def _point(kept: Codes, method: Method, ground: Ground) -> tuple[float | None, float | None, float | None]:
@@ -164,6 +164,9 @@ def _purity(method: Method, ground: Ground, counts: sparse.csr_matrix, kept: flo
     return found | {
         "mecr": coexpression(counts, markers),
         "mecr_equal_share": None if kept > 1 else coexpression(counts, markers, kept=kept),
+        "relative_coexpression": None
+        if kept > 1
+        else metrics.relative_coexpression(counts, markers, kept=kept),
         "contamination": metrics.contamination(counts, ground.nuclear, types, ground.centres, markers),
         "spurious_coexpression": metrics.spurious_coexpression(counts, ground.nuclear, markers),
         "marker_purity": metrics.marker_purity(counts, types, markers),

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from tissuegraph.evaluation.figures import MEASURES
 from tissuegraph.evaluation.result import TRUE_OUTLINES, VENDOR, Evaluation
-from tissuegraph.evaluation.rules import DISTANCES, NUCLEI_ONLY, VORONOI, nearest_name
+from tissuegraph.evaluation.rules import BEST_DISTANCE, DISTANCES, NUCLEI_ONLY, VORONOI, nearest_name
 from tissuegraph.plot.segmentation import (
     BLACK,
     COLOURS,
     GREY,
+    ORANGE,
     Style,
     against_share,
     precision_recall,
@@ -46,7 +47,7 @@ def draw_evaluation(evaluation: Evaluation) -> Figure:
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     _legend(figure)
-    if evaluation.curves:
+    if evaluation.curves and evaluation.markers is not None:
         figure.suptitle(CURVES_NOTE, x=0.01, ha="left", fontsize=8, color=GREY)
     return figure
 
@@ -117,10 +118,10 @@ def _styles(names: list[str]) -> dict[str, Style]:
             styles[name] = rules[name]
         elif name == TRUE_OUTLINES:
             styles[name] = Style(BLACK, "*", 110)
-        elif "oracle" in name:
+        elif name.startswith(BEST_DISTANCE):
             styles[name] = Style(BLACK, "D", 30)
         elif name == VENDOR:
-            styles[name] = Style("#E69F00", "P", 70)
+            styles[name] = Style(ORANGE, "P", 70)
         else:
             styles[name] = Style(COLOURS[used % len(COLOURS)], "o", 80)
             used += 1

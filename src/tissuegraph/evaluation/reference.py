@@ -89,8 +89,12 @@ def _read_h5ad(
         raise InputError(f"{path} cannot be read as h5ad ({error}); write it anew.") from error
     if label not in cells.obs:
         raise InputError(_no_label(path, label, list(cells.obs.columns)))
+    matrix = cells.layers.get(keys.LAYER_COUNTS, cells.X)
+    if matrix is None:
+        raise InputError(f"{path} has neither layers[{keys.LAYER_COUNTS!r}] nor X; give one with counts.")
+    cells.var_names_make_unique()  # of genes with one name, the first counts
     found = _common(path, genes, list(cells.var_names))
-    counts = sparse.csr_matrix(cells.layers.get(keys.LAYER_COUNTS, cells.X), dtype=np.float64)
+    counts = sparse.csr_matrix(matrix, dtype=np.float64)
     total = np.asarray(counts.sum(1)).ravel()
     shares = sparse.diags(1 / np.maximum(total, 1e-9)) @ counts[:, cells.var_names.get_indexer(found)]
     names = cells.obs[label].astype("category").cat.remove_unused_categories()

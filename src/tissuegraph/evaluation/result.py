@@ -13,7 +13,7 @@ VENDOR = "vendor"
 TRUE_OUTLINES = "true outlines (upper bound)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal figures are equal evaluations, as for any mapping
 class Evaluation(Mapping[str, Figures]):
     """What was measured, by segmentation: `evaluation["tissuegraph"].mecr`.
 

@@ -15,6 +15,16 @@ ORACLE_DISTANCES = np.arange(0, 20.5, 0.5)
 """um: what the oracle tries."""
 NUCLEI_ONLY = "nuclei only"
 VORONOI = "Voronoi"
+BEST_DISTANCE = "nearest nucleus, best distance"
+
+
+def nearest_name(distance: float) -> str:
+    """Return what the rule is called in tables."""
+    return f"nearest nucleus, {distance:g} um"
+
+
+RULES = (NUCLEI_ONLY, *map(nearest_name, DISTANCES), VORONOI)
+"""Their names, in the order of tables."""
 
 
 def simple_rules(slide: Slide) -> dict[str, Codes]:
@@ -38,9 +48,4 @@ def best_distance(slide: Slide, true_cell: Codes, is_seen: npt.NDArray[np.bool_]
     tried = [np.where(slide.distance <= distance, slide.nearest, -1) for distance in ORACLE_DISTANCES]
     scores = [score_codes(Encoded(true_cell, cell, is_seen)).f1 for cell in tried]
     best = int(np.argmax(scores))
-    return f"nearest nucleus, best distance (oracle: {ORACLE_DISTANCES[best]:g} um)", tried[best]
-
-
-def nearest_name(distance: float) -> str:
-    """Return what the rule is called in tables."""
-    return f"nearest nucleus, {distance:g} um"
+    return f"{BEST_DISTANCE} (oracle: {ORACLE_DISTANCES[best]:g} um)", tried[best]

@@ -80,7 +80,7 @@ def read_slide(sample: Sample) -> Slide:
     names = [keys.ROW, keys.TRANSCRIPT_ID, keys.GENE, keys.X, keys.Y, keys.QV, keys.CELL_ID, keys.IS_CONTROL]
     everything = sample.scan().select(names).collect()
     good = (pl.col(keys.QV).fill_null(MIN_QV) >= MIN_QV) & ~pl.col(keys.IS_CONTROL)
-    placed = pl.col(keys.X).is_finite() & pl.col(keys.Y).is_finite()
+    placed = pl.col(keys.X).is_finite() & pl.col(keys.Y).is_finite() & pl.col(keys.GENE).is_not_null()
     judged = everything.select((good & placed).fill_null(False).arg_true()).to_series().to_numpy()
     if len(judged) == 0:
         raise InputError(

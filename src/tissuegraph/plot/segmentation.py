@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 # Okabe & Ito: told apart by colour-blind readers, too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
+ORANGE = "#E69F00"
 GREY = "#8c8c8c"
 BLACK = "#222222"
-LABEL_WIDTH = 26
+LABEL_WIDTH = 28
 """Characters of a name before it is broken, so that labels leave room for the picture."""
 
 
@@ -83,7 +84,7 @@ def score_bars(values: Mapping[str, float], styles: Mapping[str, Style], ax: Axe
     for row, name in zip(rows, names, strict=True):
         ax.text(values[name], row, f" {values[name]:.3f}", va="center", fontsize=8)
     ax.set_yticks(list(rows), [textwrap.fill(name, LABEL_WIDTH) for name in names], fontsize=8)
-    ax.set_xlim(0, 1.15 * max(values.values(), default=1))
+    ax.set_xlim(0, 1.15 * (max(values.values(), default=0) or 1))
     ax.set_title(title, fontsize=10, loc="left")
     return _tidy(ax)
 

@@ -20,6 +20,7 @@ from tissuegraph.metrics.segmentation.purity import (
     contamination,
     marker_purity,
     mutually_exclusive_coexpression,
+    relative_coexpression,
     sensitivity,
     spurious_coexpression,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "mutually_exclusive_coexpression",
     "nucleus_correlation",
     "overlaps",
+    "relative_coexpression",
     "reliability",
     "right_codes",
     "score_assignment",

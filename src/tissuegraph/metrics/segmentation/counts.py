@@ -8,6 +8,9 @@ from scipy import sparse
 
 from tissuegraph.metrics.segmentation.codes import Codes
 
+ROUNDING = 1e-12
+"""A variance below it is none."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -64,12 +67,10 @@ def nucleus_correlation(
 
 def _row_correlation(first: sparse.csr_matrix, second: sparse.csr_matrix) -> Floats:
     n = first.shape[1]
-    mean_1, mean_2 = _totals(first) / n, _totals(second) / n
-    covariance = _totals(first.multiply(second)) / n - mean_1 * mean_2
-    variance_1 = _totals(first.multiply(first)) / n - mean_1**2
-    variance_2 = _totals(second.multiply(second)) / n - mean_2**2
-    scale = np.sqrt(np.maximum(variance_1 * variance_2, 0))
-    return np.where(scale > 0, covariance / np.where(scale > 0, scale, 1), 0.0)
+    covariance = _totals(first.multiply(second)) / n - _totals(first) * _totals(second) / n**2
+    variance = [_totals(one.multiply(one)) / n - (_totals(one) / n) ** 2 for one in (first, second)]
+    varies = np.minimum(*variance) > ROUNDING
+    return np.where(varies, covariance / np.sqrt(np.where(varies, variance[0] * variance[1], 1)), 0.0)
 
 
 def _totals(matrix: sparse.csr_matrix) -> Floats:

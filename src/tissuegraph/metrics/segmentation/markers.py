@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tissuegraph.errors import InputError
 from tissuegraph.metrics.segmentation.codes import NONE, Codes
@@ -22,7 +23,11 @@ MIN_MARKER_COUNTS = 20
 MIN_TRANSCRIPTS = 10
 """Transcripts that a nucleus needs for a type of its own."""
 MOST_GROUPS = 20
+MOST_NUCLEI = 20_000
+"""The centres of the groups are found on no more nuclei than this, drawn at random."""
 AXES = 15
+DECIMALS = 9
+"""Of the nuclei's coordinates: what differs by less is rounding."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,12 +81,14 @@ def markers_of_profiles(
     Raises
     ------
     InputError
-        If there are fewer than two types or a type expresses none of the genes.
+        If there are fewer than two types, a type expresses none of the genes or a value is negative.
     """
     shares = np.nan_to_num(np.asarray(profiles, np.float64))
     total = shares.sum(1, keepdims=True)
     if len(shares) < 2:
         raise InputError(f"{len(shares)} cell type; markers need two or more to tell apart.")
+    if (shares < 0).any():
+        raise InputError("the profiles hold negative values, as if scaled or centred; give counts or means.")
     if not (total > 0).all():
         silent = types[int(np.argmin(total))]
         raise InputError(f"type {silent!r} expresses none of the slide's genes; leave it out.")
@@ -94,8 +101,7 @@ def markers_of_profiles(
 def types_by_profiles(counts: sparse.csr_matrix, markers: Markers) -> Codes:
     """Give each nucleus the type under which its counts are likeliest.
 
-    `argmax_t sum_g n_g log(p_tg e_g)`; a gene's efficiency `e_g`, its share on the slide over its mean share
-    in the profiles, does not depend on the type and drops out. The profiles are mixed with 1% of their mean,
+    `argmax_t sum_g n_g log p_tg`, the multinomial likelihood. The profiles are mixed with 1% of their mean,
     so that no gene is impossible.
 
     Returns
@@ -135,8 +141,14 @@ def markers_of_nuclei(
     chosen = counts[enough]
     best, best_groups = None, np.zeros(0, np.int64)
     coordinates = _coordinates(chosen) if len(enough) > 2 else np.zeros((0, 1))
-    for k in range(2, min(MOST_GROUPS, len(enough) // 10) + 1):
-        groups = KMeans(k, n_init=4, random_state=seed).fit_predict(coordinates)
+    # nuclei that are alike cannot be told apart, so there are no more groups than different nuclei
+    different = len(np.unique(coordinates.round(DECIMALS), axis=0))
+    sample = np.sort(np.random.default_rng(seed).permutation(len(enough))[:MOST_NUCLEI])
+    for k in range(2, min(MOST_GROUPS, len(enough) // 10, different) + 1):
+        # one thread: the same result on any machine, and never a hundred times slower beside other work
+        with threadpool_limits(1):
+            means = KMeans(k, n_init=4, random_state=seed).fit(coordinates[sample])
+            groups = means.predict(coordinates)
         found = _markers_of_groups(chosen, groups, k, fold)
         if best is None or found.n_pairs > best.n_pairs:
             best, best_groups = found, groups

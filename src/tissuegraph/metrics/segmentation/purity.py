@@ -16,6 +16,8 @@ MIN_CELLS = 30
 """A pair of markers counts where more cells than this express either."""
 NEIGHBOUR_DISTANCE = 15.0
 """um between the centres of nuclei whose cells may contaminate each other."""
+CHUNK = 20_000
+"""Cells that are held as a dense matrix at a time."""
 MIN_OWN_SHARE = 0.02
 """Share of a type's markers in its own nuclei below which they say too little."""
 
@@ -56,6 +58,34 @@ def mutually_exclusive_coexpression(
     if not pairs.any():
         return None
     return float((both[pairs] / either[pairs]).mean())
+
+
+def relative_coexpression(
+    counts: sparse.csr_matrix, markers: Markers, *, kept: npt.ArrayLike = 1.0, min_cells: int = MIN_CELLS
+) -> float | None:
+    """How often cells express markers of two types at once, over how often they would by chance.
+
+    `sum of cells with both / sum of cells with both expected`, over the pairs of
+    `mutually_exclusive_coexpression`. By chance: were the genes dealt to the cells whatever their type, a
+    cell of n transcripts would show a gene of share s with probability `1 - exp(-q n s)`. 0 where types never
+    mix, 1 where cells are random handfuls. As deep cells express more of everything by chance, too, the ratio
+    depends less on how the transcripts are spread over the cells than the plain rate does, and on which genes
+    stay in the nucleus.
+
+    Parameters
+    ----------
+    counts, markers, kept, min_cells
+        As in `mutually_exclusive_coexpression`.
+
+    Returns
+    -------
+    None where no pair is expressed by enough cells.
+    """
+    both, either, differ = _coexpression(counts, markers, kept)
+    pairs = differ & (either > min_cells)
+    if not pairs.any():
+        return None
+    return float(both[pairs].sum() / _by_chance(counts, markers, kept)[pairs].sum())
 
 
 def spurious_coexpression(
@@ -210,6 +240,18 @@ def _own_share(marks: Floats, depth: Floats, cell_type: Codes, n_types: int) -> 
     known = np.flatnonzero(cell_type >= 0)
     marked = np.bincount(cell_type[known], marks[known, cell_type[known]], n_types)
     return marked / np.maximum(np.bincount(cell_type[known], depth[known], n_types), 1)
+
+
+def _by_chance(counts: sparse.csr_matrix, markers: Markers, kept: npt.ArrayLike) -> Floats:
+    """Return how many cells would show both of two markers if genes did not depend on types, [M, M]."""
+    depth = _totals(counts)
+    share = np.asarray(counts[:, markers.genes].sum(0)).ravel() / max(depth.sum(), 1)
+    depth = depth * np.broadcast_to(kept, depth.shape)
+    expected = np.zeros((len(share), len(share)))
+    for start in range(0, len(depth), CHUNK):
+        shown = -np.expm1(-np.outer(depth[start : start + CHUNK], share))
+        expected += shown.T @ shown
+    return expected
 
 
 def _has_near(cell_type: Codes, centres: Floats, n_types: int, distance: float) -> npt.NDArray[np.bool_]:
