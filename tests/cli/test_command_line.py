@@ -133,7 +133,7 @@ def test_predict_takes_a_model():
         ("simulate tissue", "--out"),
         ("simulate tissue slide --cells -5", "cells is -5"),
         ("simulate tissue slide extra", "extra"),
-        ("evaluate nowhere --truth truth.parquet", "no transcripts.parquet"),
+        ("evaluate nowhere --truth truth.parquet", "there is no nowhere"),
     ],
 )
 def test_what_is_typed_wrong_is_one_sentence_and_status_2(line, said, capsys, tmp_path, monkeypatch):

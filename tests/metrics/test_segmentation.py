@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import plain
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -19,36 +20,6 @@ from tissuegraph.metrics.segmentation import expected_calibration_error, is_righ
 #   +---------+---------+ - - - - +
 TRUE = ["A"] * 4 + ["B"] * 4 + ["u"] * 3 + [None] * 2
 SEEN = ["A", "B"]
-
-
-def plain(true, assigned, seen):
-    """The definition, word by word."""
-    overlap = {}
-    for t, a in zip(true, assigned, strict=True):
-        if t is not None and a is not None and t not in seen and a not in seen:
-            overlap[a, t] = overlap.get((a, t), 0) + 1
-    size = {pair: true.count(pair[1]) + assigned.count(pair[0]) for pair in overlap}
-    match = {}
-    for pair in sorted(overlap, key=lambda pair: (-overlap[pair], size[pair])):  # stable: first come, first
-        if pair[0] not in match and pair[1] not in match.values():
-            match[pair[0]] = pair[1]
-    right = [
-        t is not None and a is not None and t == (a if a in seen else match.get(a))
-        for t, a in zip(true, assigned, strict=True)
-    ]
-    of_seen = [r for r, t in zip(right, true, strict=True) if t in seen]
-    of_unseen = [r for r, t in zip(right, true, strict=True) if t is not None and t not in seen]
-    n_assigned = sum(a is not None for a in assigned)
-    precision = sum(right) / n_assigned if n_assigned else 0.0
-    recall = sum(of_seen) / len(of_seen)
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return (
-        precision,
-        recall,
-        f1,
-        sum(of_unseen) / len(of_unseen) if of_unseen else None,
-        n_assigned / len(true),
-    )
 
 
 def shares(scores):
@@ -107,7 +78,9 @@ cells = st.lists(
 def test_equals_the_plain_reference(rows):
     true, assigned = ["a", *(row[0] for row in rows)], ["a", *(row[1] for row in rows)]
     seen = {"a", "b", "c", "never met"}
-    assert shares(score_assignment(true, assigned, seen)) == pytest.approx(plain(true, assigned, seen))
+    assert shares(score_assignment(true, assigned, seen)) == pytest.approx(
+        plain.assignment(true, assigned, seen)
+    )
 
 
 @settings(max_examples=60, deadline=None)

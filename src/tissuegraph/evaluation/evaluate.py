@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -128,6 +129,13 @@ def evaluate(
         curves=_where_known({name: curve(method, ground) for name, method in methods.items()}),
         reliability=_where_known({name: reliability(method, ground) for name, method in methods.items()}),
         genes=slide.genes,
+        provenance={
+            "version": version("tissuegraph"),
+            "slide": str(inputs.sample.source),
+            "truth": None if truth is None else str(truth),
+            "paths": inputs.paths(given),
+            "seed": seed,
+        },
     )
     if out is not None:
         write_evaluation(result, Path(out), overwrite=overwrite)

@@ -61,6 +61,11 @@ class Inputs:
             )
         return read
 
+    def paths(self, read: list[Assignment]) -> dict[str, str]:
+        """Return the path of each segmentation, by the name under which it was read."""
+        pairs = zip(read, self.segmentations, strict=False)
+        return {one.name: str(path) for one, (_, path) in pairs}
+
 
 def open_inputs(
     segmentations: str | Path | Sequence[str | Path] | Mapping[str, str | Path], bundle: str | Path | None

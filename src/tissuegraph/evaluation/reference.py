@@ -95,6 +95,11 @@ def _read_h5ad(
     cells.var_names_make_unique()  # of genes with one name, the first counts
     found = _common(path, genes, list(cells.var_names))
     counts = sparse.csr_matrix(matrix, dtype=np.float64)
+    if (counts.data % 1).any():  # logarithms would make markers of genes that are none
+        raise InputError(
+            f"{path} has no layers[{keys.LAYER_COUNTS!r}], and its X holds no whole counts; "
+            f"put the counts into layers[{keys.LAYER_COUNTS!r}]."
+        )
     total = np.asarray(counts.sum(1)).ravel()
     shares = sparse.diags(1 / np.maximum(total, 1e-9)) @ counts[:, cells.var_names.get_indexer(found)]
     names = cells.obs[label].astype("category").cat.remove_unused_categories()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tissuegraph.evaluation.figures import Figures
 from tissuegraph.evaluation.measure import Curve
@@ -35,6 +36,9 @@ class Evaluation(Mapping[str, Figures]):
         By name, for methods that give probabilities, if there is a truth.
     genes
         The slide's genes, in the order of the arrays.
+    provenance
+        What was judged against what: the slide, the truth, the reference, the files by name, the seed and the
+        version.
     """
 
     figures: dict[str, Figures]
@@ -45,6 +49,11 @@ class Evaluation(Mapping[str, Figures]):
     curves: dict[str, Curve]
     reliability: dict[str, Reliability]
     genes: list[str]
+    provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Name the segmentations; their figures are what the mapping is for."""
+        return f"Evaluation of {', '.join(self.figures)}"
 
     def __getitem__(self, name: str) -> Figures:
         """Return the figures of one segmentation."""

@@ -27,6 +27,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return everything that was found, in lists and dictionaries; what was not measured is null."""
     return {
         "made_by": "tissuegraph evaluate",
+        **evaluation.provenance,
         "equal_share": evaluation.equal_share,
         "marker_source": evaluation.marker_source,
         "markers": _marker_names(evaluation.markers, evaluation.genes),
