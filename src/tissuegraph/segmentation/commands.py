@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 DATASET_CARD = "train/dataset.json"
 LARGEST_SEED = 2**32 - 1
+SEGGER, PRETRAINED = "segger", "pretrained"
+MODELS = (SEGGER, PRETRAINED)
 
 
 def dataset(
@@ -220,6 +222,7 @@ def segment(
     bundle: Path | str | Sample,
     out: Path | str,
     *,
+    model: str = SEGGER,
     prediction: PredictParams | None = None,
     graph: GraphParams | None = None,
     data: DatasetParams | None = None,
@@ -230,7 +233,7 @@ def segment(
     seed: int = 0,
     overwrite: bool = False,
 ) -> Path:
-    """Find the cells of a slide, training a model on the slide itself.
+    """Find the cells of a slide.
 
     Writes into `out`: `transcripts.parquet` (every row of the input with `assigned_cell_id`,
     `assignment_probability` and `dropped_because`), `cells.h5ad`, `cell_boundaries.parquet`, `run.json`
@@ -242,8 +245,11 @@ def segment(
         Folder of a Xenium run, or a Sample.
     out
         Folder to write.
+    model
+        segger: a network of graph attention, trained on the slide itself. pretrained: a network that was
+        trained on simulated tissue and knows no gene, so that it serves any panel, and without training.
     prediction, graph, data, segger, training, assign
-        Parameters of the steps; None means their defaults.
+        Parameters of the steps; None means their defaults. pretrained takes only the first.
     min_qv
         Transcripts of lower quality are dropped.
     seed
@@ -270,11 +276,18 @@ def segment(
     from tissuegraph.segmentation.stages import Stages
 
     check_seed(seed)
+    if model not in MODELS:
+        message = f"model is {model!r}; choose {' or '.join(MODELS)}"
+        raise InputError(message)
     out = Path(out).absolute()
-    prediction, graph, data = prediction or PredictParams(), graph or GraphParams(), data or DatasetParams()
+    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
+    prediction = prediction or PredictParams()
+    if model == PRETRAINED:
+        _refuse_unread(graph=graph, data=data, segger=segger, training=training, assign=assign)
+        return _segment_pretrained(bundle, out, prediction, min_qv=min_qv, seed=seed, overwrite=overwrite)
+    graph, data = graph or GraphParams(), data or DatasetParams()
     data = replace(data, hops=max(data.hops, (segger or SeggerParams()).hops))
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
-    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     check_in_one_command(training)
     stages = Stages()
     sample = steps.as_sample(bundle)
@@ -296,7 +309,7 @@ def segment(
                 seed=seed,
             )
         with stages("training"):
-            model = steps.train_model(
+            trained = steps.train_model(
                 work / "data" / "train",
                 work / "data" / "val",
                 work / "training",
@@ -306,16 +319,66 @@ def segment(
                 num_tx_tokens=None,
                 seed=seed,
             )
-            model.save(folder / keys.MODEL_DIR)
+            trained.save(folder / keys.MODEL_DIR)
         said = steps.apply_model(
-            slide, model, folder, work, params=prediction, min_qv=min_qv, axes=axes, stages=stages
+            slide, trained, folder, work, params=prediction, min_qv=min_qv, axes=axes, stages=stages
         )
         chosen = (prediction, graph, data, segger, training, assign)
         parameters = {type(one).__name__: asdict(one) for one in chosen} | {"min_qv": min_qv}
-        head = {"command": "segment", "seed": seed, "parameters": parameters, "training": model.training}
+        head = {"command": "segment", "seed": seed, "parameters": parameters, "training": trained.training}
         steps.write_run(folder, sample, stages, {**head, **said})
     log.info("run: %s", out)
     return out
+
+
+def _segment_pretrained(
+    bundle: Path | str | Sample,
+    out: Path,
+    prediction: PredictParams,
+    *,
+    min_qv: float,
+    seed: int,
+    overwrite: bool,
+) -> Path:
+    """Segment with the model that comes with the package."""
+    from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.pretrained.model import load_pair_model
+    from tissuegraph.segmentation.stages import Stages
+
+    stages, model = Stages(), load_pair_model()
+    sample = steps.as_sample(bundle)
+    with (
+        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
+        steps.work_folder(folder) as work,
+    ):
+        with stages("tiles"):
+            per_tile = prediction.transcripts_per_tile
+            slide = steps.open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
+        said = steps.apply_pair_model(
+            slide, model, folder, work, params=prediction, min_qv=min_qv, seed=seed, stages=stages
+        )
+        parameters = {type(prediction).__name__: asdict(prediction), "min_qv": min_qv}
+        head = {
+            "command": "segment",
+            "model": PRETRAINED,
+            "seed": seed,
+            "parameters": parameters,
+            "training": model.card,
+        }
+        steps.write_run(folder, sample, stages, {**head, **said})
+    log.info("run: %s", out)
+    return out
+
+
+def _refuse_unread(**given: object) -> None:
+    """Refuse parameters that the pretrained model would not read."""
+    read_by_none = [name for name, one in given.items() if one is not None]
+    if read_by_none:
+        message = (
+            f"the pretrained model reads no {', '.join(read_by_none)} parameters; leave them out, "
+            f"or take model {SEGGER}"
+        )
+        raise InputError(message)
 
 
 def check_seed(seed: int) -> None:

@@ -28,6 +28,14 @@ from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.outputs import account_by_gene, write_cells, write_transcripts
 from tissuegraph.segmentation.params import AssignParams, PredictParams, TrainParams
 from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
+from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
+from tissuegraph.segmentation.pretrained.model import PairModel
+from tissuegraph.segmentation.pretrained.rounds import (
+    assign_tile,
+    find_ground,
+    first_round,
+    nuclear_counts,
+)
 from tissuegraph.segmentation.score import affinity
 from tissuegraph.segmentation.stages import Stages, with_progress
 from tissuegraph.segmentation.train import fit
@@ -126,15 +134,68 @@ def apply_model(
     with stages("predict"):
         shown = with_progress(tiles, "assigning transcripts", len(tiles))
         predict_tiles(slide.store, slide.survey, model, axes, shown, results, params.min_probability)
+    parameters = {
+        type(one).__name__: asdict(one) for one in (params, model.graph, model.segger, model.assign)
+    }
+    uns = {"seed": model.training.get("seed", 0), "parameters": parameters | {"min_qv": min_qv}}
+    return write_result(slide, results, out, model.genes, unknown, min_qv=min_qv, uns=uns, stages=stages)
+
+
+def apply_pair_model(
+    slide: Slide,
+    model: PairModel,
+    out: Path,
+    work: Path,
+    *,
+    params: PredictParams,
+    min_qv: float,
+    seed: int,
+    stages: Stages,
+) -> dict[str, Any]:
+    """Do as `apply_model` does, with the pretrained model, which knows every gene."""
+    results = work / "results"
+    results.mkdir()
+    tiles = slide.store.tiles
+    store, survey = slide.store, slide.survey
+    with stages("profiles"):
+        counts = nuclear_counts(store, survey, with_progress(tiles, "counting in nuclei", len(tiles)))
+        profiles = find_profiles(counts, seed=seed)
+        shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
+        ground = find_ground(store, survey, counts, shown)
+    with stages("first round"):
+        shown = with_progress(tiles, "assigning transcripts, first round", len(tiles))
+        before = first_round(model, store, survey, ground, profiles, shown, seed=seed)
+    with stages("second round"):
+        for tile in with_progress(tiles, "assigning transcripts, second round", len(tiles)):
+            least = params.min_probability
+            table = assign_tile(model, store, survey, ground, profiles, before, tile, least)
+            table.write_parquet(results / f"tile_{tile.index}.parquet")
+    parameters = {type(params).__name__: asdict(params), "min_qv": min_qv, "pretrained": model.card}
+    uns = {"seed": seed, "parameters": parameters}
+    return write_result(slide, results, out, survey.genes, (), min_qv=min_qv, uns=uns, stages=stages)
+
+
+def write_result(
+    slide: Slide,
+    results: Path,
+    out: Path,
+    genes: tuple[str, ...],
+    unknown: tuple[str, ...],
+    *,
+    min_qv: float,
+    uns: dict[str, Any],
+    stages: Stages,
+) -> dict[str, Any]:
+    """Write a run's tables from the results of its tiles; returns what `run.json` says of it.
+
+    `genes` names the results' gene numbers; transcripts of the genes in `unknown` were left out.
+    """
     table = pl.scan_parquet(sorted(results.glob("*.parquet")), glob=False)
     with stages("write transcripts"):
         path = out / keys.TRANSCRIPTS_FILE
         account = write_transcripts(slide.sample, slide.survey, table, unknown, min_qv, path)
     with stages("write cells"):
-        chosen = (params, model.graph, model.segger, model.assign)
-        parameters = {type(one).__name__: asdict(one) for one in chosen} | {"min_qv": min_qv}
-        uns = {"versions": versions(), "seed": model.training.get("seed", 0), "parameters": parameters}
-        cells = write_cells(slide.survey, table, model.genes, out, uns)
+        cells = write_cells(slide.survey, table, genes, out, {"versions": versions(), **uns})
     return {
         "account": account,
         "account_by_gene": account_by_gene(out / keys.TRANSCRIPTS_FILE, slide.sample).to_dict(
@@ -143,7 +204,7 @@ def apply_model(
         "cells": cells,
         "genes_unknown_to_the_model": list(unknown),
         "beside_the_baseline": compare_with_nearest(table, slide.survey.counts["kept"]),
-        "tiles": len(tiles),
+        "tiles": len(slide.store.tiles),
     }
 
 

@@ -1,0 +1,18 @@
+"""What the pretrained assignment looks at; the weights were trained with these, so they are no options."""
+
+from __future__ import annotations
+
+CANDIDATES = 8
+"""Nuclei that a transcript may belong to."""
+MAX_DISTANCE = 20.0
+"""um from their outline."""
+NEIGHBOURS = 40
+"""Nearest transcripts that a transcript listens to."""
+NEIGHBOUR_DISTANCE = 8.0
+"""um."""
+NUCLEAR_DISTANCE = 1.0
+"""um: a transcript no farther from the nearest outline counts for the first profile of its cell."""
+SURE = 0.7
+"""Probability from which on a transcript counts for the second profile of its cell."""
+REACH = MAX_DISTANCE + NEIGHBOUR_DISTANCE
+"""um around a transcript that the first round can see; the second sees `NEIGHBOUR_DISTANCE` farther."""

@@ -1,0 +1,194 @@
+"""The pretrained networks' file: the same bits come back, and what is none is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_pairs import drawn, pairs_on, random_model, random_network
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from tissuegraph.errors import ModelError
+from tissuegraph.segmentation.pretrained import model as module
+from tissuegraph.segmentation.pretrained.agreement import SECOND_ROUND
+from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, first_evidence
+from tissuegraph.segmentation.pretrained.model import SHIPPED, PairModel, load_pair_model, probabilities
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    random_model(3).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    model = random_model(3)
+    model.first.standardise(torch.randn(50, len(FIRST_ROUND)))
+    model.save(tmp_path / "a/b")
+    found = load_pair_model(tmp_path / "a/b")
+    assert found.card == {"seed": 3}
+    for name in ("first", "second"):
+        one, other = getattr(model, name).state_dict(), getattr(found, name).state_dict()
+        assert list(one) == list(other)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+        assert not getattr(found, name).training
+    found.save(tmp_path / "again")
+    for file in ("model.safetensors", "model.json"):
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "a/b" / file).read_bytes()
+
+
+def test_networks_of_any_width_come_back(tmp_path):
+    model = random_model()
+    wide = PairModel(model.first, random_network(len(FIRST_ROUND) + len(SECOND_ROUND), 0), {})
+    wide.second.pair[0] = torch.nn.Linear(len(FIRST_ROUND) + len(SECOND_ROUND), 16)
+    wide.save(tmp_path)
+    assert load_pair_model(tmp_path).first.pair[0].out_features == 16
+
+
+def test_what_is_read_answers_as_what_was_written(folder):
+    one = drawn(0)
+    features = first_evidence(one.pairs, one.ground, one.profiles)
+    expected = probabilities(random_model(3).first, features, one.pairs)
+    found = probabilities(load_pair_model(folder).first, features, one.pairs)
+    assert all(np.array_equal(*both) for both in zip(found, expected, strict=True))
+
+
+def test_the_file_says_what_it_looks_at_and_is_no_pickle(folder):
+    card = json.loads((folder / "model.json").read_text())
+    assert card["features"] == {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
+    with safe_open(folder / "model.safetensors", "np") as file:
+        assert {name.split(".")[0] for name in file.keys()} == {"first", "second"}  # noqa: SIM118
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "model.json"}
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Spy()))
+
+
+def torch_saved(folder: Path) -> None:
+    torch.save({"first": Spy()}, folder / "model.safetensors")
+
+
+def card_changed(**changes):
+    def change(folder: Path) -> None:
+        card = json.loads((folder / "model.json").read_text()) | changes
+        (folder / "model.json").write_text(json.dumps(card))
+
+    return change
+
+
+def card_is(text: str):
+    return lambda folder: (folder / "model.json").write_text(text)
+
+
+def without(name: str):
+    return lambda folder: (folder / name).unlink()
+
+
+def tensors_changed(change):
+    def write(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors")
+
+    return write
+
+
+def cut_short(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+class Spy:
+    """Tells when it is unpickled."""
+
+    unpickled = False
+
+    def __reduce__(self):
+        return (setattr, (Spy, "unpickled", True))
+
+
+HARMS = {
+    "pickled": pickled,
+    "saved by torch": torch_saved,
+    "cut short": cut_short,
+    "no weights": without("model.safetensors"),
+    "no card": without("model.json"),
+    "card is no JSON": card_is("{"),
+    "card is a list": card_is("[]"),
+    "card is empty": card_is("{}"),
+    "another format": card_changed(format=2),
+    "other features": card_changed(features={"first": ["distance"], "second": []}),
+    "no second network": tensors_changed(
+        lambda all_: [all_.pop(name) for name in list(all_) if name.startswith("second")]
+    ),
+    "a weight is missing": tensors_changed(lambda all_: all_.pop("first.none.0.bias")),
+    "a weight too many": tensors_changed(lambda all_: all_.update({"first.odd": torch.zeros(1)})),
+    "a weight of another shape": tensors_changed(
+        lambda all_: all_.update({"first.none.0.bias": torch.zeros(3)})
+    ),
+    "networks for other features": tensors_changed(
+        lambda all_: [
+            all_.update({f"first.{name}": all_[f"second.{name}"].clone()})
+            for name in ("pair.0.weight", "mean", "scale")
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
+def test_what_is_no_model_is_refused_in_one_sentence(folder, harm):
+    harm(folder)
+    with pytest.raises(ModelError) as caught:
+        load_pair_model(folder)
+    said = str(caught.value)
+    assert str(folder) in said
+    assert "\n" not in said
+    assert "install the package anew" in said
+    assert not Spy.unpickled
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="nowhere"):
+        load_pair_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_how_many_go_through_at_a_time_does_not_matter(monkeypatch, size):
+    one = drawn(1)
+    features = first_evidence(one.pairs, one.ground, one.profiles)
+    network = random_model().first
+    expected = probabilities(network, features, one.pairs)
+    monkeypatch.setattr(module, "AT_A_TIME", size)
+    q, q_none = probabilities(network, features, one.pairs)
+    np.testing.assert_allclose(q, expected[0], atol=1e-6)
+    np.testing.assert_allclose(q_none, expected[1], atol=1e-6)
+    total = q_none + np.bincount(one.pairs.tx, q, len(q_none))
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+    assert q.std() > 0.1
+
+
+def test_transcripts_without_candidates_belong_to_none():
+    pairs = pairs_on([(0, 0), (1, 1)], np.empty(0, object))
+    q, q_none = probabilities(random_model().first, np.empty((0, len(FIRST_ROUND)), np.float32), pairs)
+    assert len(q) == 0
+    assert q_none.tolist() == [1, 1]
+    nobody = pairs_on(np.empty((0, 2)), np.empty(0, object))
+    q, q_none = probabilities(random_model().first, np.empty((0, len(FIRST_ROUND)), np.float32), nobody)
+    assert len(q) == len(q_none) == 0
+
+
+@pytest.mark.skipif(not (SHIPPED / "model.json").exists(), reason="no weights are shipped")
+def test_the_model_that_is_shipped_can_be_read_and_says_how_it_was_made():
+    model = load_pair_model()
+    assert model.card
+    for network in (model.first, model.second):
+        assert all(value.isfinite().all() for value in network.state_dict().values())
+        assert (network.scale > 0).all()
+    assert replace(model, card={}).first is model.first

@@ -1,0 +1,252 @@
+"""`segment` with the pretrained model: the contract of a run's folder, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import geopandas as gpd
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from drawn_pairs import random_model
+
+import tissuegraph as tg
+from tissuegraph.cli import main
+from tissuegraph.errors import InputError, ModelError
+from tissuegraph.segmentation import steps
+from tissuegraph.segmentation.pretrained import model as module
+
+FILES = {"transcripts.parquet", "cells.h5ad", "cell_boundaries.parquet", "run.json"}
+ADDED = ["row", "assigned_cell_id", "assignment_probability", "dropped_because"]
+PREDICTION = tg.PredictParams(min_probability=0.4, transcripts_per_tile=2000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights():
+    """Random weights instead of the ones that are shipped, so that no test hangs on them."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(module, "load_pair_model", lambda: random_model(7))
+    patch.setattr(steps, "MIN_TILE_SIDE", 20.0)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained") / "slide"
+    return tg.simulate.tissue(folder, cells=120, genes=40, counts_per_cell=60, seed=11)
+
+
+@pytest.fixture(scope="module")
+def out(source, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained_run") / "out"
+    return tg.segment(source, folder, model="pretrained", prediction=PREDICTION)
+
+
+@pytest.fixture(scope="module")
+def transcripts(out) -> pl.DataFrame:
+    return pl.read_parquet(out / "transcripts.parquet")
+
+
+def bundle(folder: Path, transcripts: pl.DataFrame, nuclei: pl.DataFrame) -> Path:
+    folder.mkdir()
+    transcripts.write_parquet(folder / "transcripts.parquet")
+    nuclei.write_parquet(folder / "nucleus_boundaries.parquet")
+    return folder
+
+
+def read(source: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    files = ("transcripts.parquet", "nucleus_boundaries.parquet")
+    return tuple(pl.read_parquet(source / name) for name in files)
+
+
+def check_run(folder: Path, n: int) -> pl.DataFrame:
+    table = pl.read_parquet(folder / "transcripts.parquet")
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert table["row"].to_list() == list(range(n))
+    card = json.loads((folder / "run.json").read_text())
+    account = dict(card["account"])
+    assert account.pop("transcripts") == sum(account.values()) == n
+    cells = ad.read_h5ad(folder / "cells.h5ad")
+    assert cells.X.sum() == account["assigned"] == table["assigned_cell_id"].count()
+    assert (
+        gpd.read_parquet(folder / "cell_boundaries.parquet")["cell_id"].to_list() == cells.obs_names.to_list()
+    )
+    return table
+
+
+def test_the_folder_holds_what_is_promised_and_nothing_else(out, transcripts):
+    check_run(out, len(transcripts))
+
+
+def test_every_row_of_the_source_is_there_once_as_it_was(source, out):
+    given, ours = pq.read_table(source / "transcripts.parquet"), pq.read_table(out / "transcripts.parquet")
+    assert ours.column_names == [*given.column_names, *ADDED]
+    assert ours.select(given.column_names).equals(given)
+
+
+def test_probabilities_belong_to_assignments(transcripts):
+    assigned = transcripts["assigned_cell_id"].is_not_null()
+    assert (transcripts["assignment_probability"].is_not_null() == assigned).all()
+    assert transcripts["assignment_probability"].is_between(0.4, 1).drop_nulls().all()
+    assert transcripts.filter(assigned)["dropped_because"].is_null().all()
+    assert set(transcripts["dropped_because"].unique()) == {None, "control", "low quality"}
+    assert 0.1 < assigned.mean() < 0.95
+
+
+def test_the_cells_are_those_of_the_assigned_transcripts(source, out, transcripts):
+    cells = ad.read_h5ad(out / "cells.h5ad")
+    assigned = transcripts.filter(pl.col("assigned_cell_id").is_not_null())
+    table = assigned.group_by("assigned_cell_id", "feature_name").len()
+    expected = np.zeros(cells.shape, np.int64)
+    row = cells.obs_names.get_indexer(table["assigned_cell_id"].to_list())
+    column = cells.var_names.get_indexer(table["feature_name"].to_list())
+    assert row.min() >= 0
+    assert column.min() >= 0
+    expected[row, column] = table["len"].to_numpy()
+    assert (cells.X.toarray() == expected).all()
+    assert (cells.layers["counts"] != cells.X).nnz == 0
+    known = tg.read_xenium(source).nuclei
+    assert set(cells.obs_names) <= set(known.index)
+    assert len(cells) > 60
+
+
+def test_boundaries_hold_the_transcripts(out, transcripts):
+    outlines = gpd.read_parquet(out / "cell_boundaries.parquet")
+    assert (outlines.geom_type == "Polygon").all()
+    assert outlines.is_valid.all()
+    assigned = transcripts.filter(pl.col("assigned_cell_id").is_not_null())
+    owner = outlines.set_index("cell_id").geometry.loc[assigned["assigned_cell_id"].to_list()].to_numpy()
+    held = shapely.intersects_xy(owner, *(assigned[f"{axis}_location"].to_numpy() for axis in "xy"))
+    assert held.mean() >= 0.9
+
+
+def test_run_json_says_what_was_done(source, out):
+    card = json.loads((out / "run.json").read_text())
+    assert (card["command"], card["model"], card["seed"]) == ("segment", "pretrained", 0)
+    assert card["source"] == str(source)
+    assert card["training"] == {"seed": 7}
+    assert card["parameters"]["PredictParams"]["min_probability"] == 0.4
+    assert card["tiles"] >= 3
+    assert card["genes_unknown_to_the_model"] == []
+    assert {"profiles", "first round", "second round"} <= set(card["stages"])
+    assert "nearest nucleus, 5 um" in card["beside_the_baseline"]["share_assigned"]
+    uns = ad.read_h5ad(out / "cells.h5ad").uns["tissuegraph"]
+    assert uns["parameters"]["pretrained"] == {"seed": 7}
+    assert uns["versions"]["torch"] == card["versions"]["torch"]
+    assert uns["parameters"]["PredictParams"]["transcripts_per_tile"] == 2000
+
+
+def test_the_same_command_twice_gives_the_same_bytes(source, out, tmp_path):
+    again = tg.segment(str(source), tmp_path / "again", model="pretrained", prediction=PREDICTION)
+    for name in sorted(FILES - {"run.json"}):
+        assert (out / name).read_bytes() == (again / name).read_bytes(), name
+    one, other = (json.loads((folder / "run.json").read_text()) for folder in (out, again))
+    assert {**one, "stages": list(one["stages"])} == {**other, "stages": list(other["stages"])}
+
+
+def test_tiles_of_another_size_give_the_same_assignments(source, transcripts, tmp_path):
+    prediction = tg.PredictParams(min_probability=0.4)
+    folder = tg.segment(source, tmp_path / "one", model="pretrained", prediction=prediction)
+    assert json.loads((folder / "run.json").read_text())["tiles"] == 1
+    other = pl.read_parquet(folder / "transcripts.parquet")
+    assert other.drop("assignment_probability").equals(transcripts.drop("assignment_probability"))
+    difference = other["assignment_probability"] - transcripts["assignment_probability"]
+    assert difference.abs().max() <= 1e-5
+
+
+def test_the_command_line_gives_what_the_function_gives(source, out, tmp_path):
+    words = ["--model", "pretrained", "--min-probability", "0.4", "--transcripts-per-tile", "2000"]
+    assert main(["segment", str(source), "-o", str(tmp_path / "out"), *words]) == 0
+    for name in sorted(FILES - {"run.json"}):
+        assert (out / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+
+
+def test_an_unknown_model_is_refused(source, tmp_path, capsys):
+    with pytest.raises(InputError, match="'magic'.*segger or pretrained"):
+        tg.segment(source, tmp_path / "out", model="magic")
+    assert main(["segment", str(source), "-o", str(tmp_path / "out"), "--model", "magic"]) == 2
+    assert capsys.readouterr().err.count("tissuegraph: error:") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("training", tg.TrainParams()),
+        ("segger", tg.SeggerParams()),
+        ("graph", tg.GraphParams()),
+        ("data", tg.DatasetParams()),
+        ("assign", tg.AssignParams()),
+    ],
+)
+def test_parameters_that_it_does_not_read_are_refused(source, tmp_path, name, value):
+    with pytest.raises(InputError, match=f"reads no {name} parameters") as caught:
+        tg.segment(source, tmp_path / "out", model="pretrained", **{name: value})
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_it_does_not_read_are_refused(source, tmp_path, capsys):
+    words = ["--model", "pretrained", "--epochs", "3"]
+    assert main(["segment", str(source), "-o", str(tmp_path / "out"), *words]) == 2
+    assert "reads no training parameters" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_not_overwritten_unasked(source, out, tmp_path):
+    before = (out / "run.json").read_bytes()
+    assert main(["segment", str(source), "-o", str(out), "--model", "pretrained"]) == 2
+    assert (out / "run.json").read_bytes() == before
+
+
+def test_weights_that_cannot_be_read_are_said_so(source, tmp_path, monkeypatch, capsys):
+    def broken():
+        message = "the pretrained model cannot be read"
+        raise ModelError(message)
+
+    monkeypatch.setattr(module, "load_pair_model", broken)
+    assert main(["segment", str(source), "-o", str(tmp_path / "out"), "--model", "pretrained"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slide_of_which_half_has_no_nuclei(source, tmp_path):
+    transcripts, nuclei = read(source)
+    left = pl.col("vertex_x").mean().over("cell_id") < transcripts["x_location"].max() / 3
+    folder = bundle(tmp_path / "in", transcripts, nuclei.filter(left))
+    found = tg.segment(folder, tmp_path / "out", model="pretrained", prediction=PREDICTION)
+    table = check_run(found, len(transcripts))
+    assigned = table.filter(pl.col("assigned_cell_id").is_not_null())
+    assert assigned["x_location"].max() < transcripts["x_location"].max() / 3 + 35
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_slide_with_few_nuclei(source, tmp_path, n):
+    transcripts, nuclei = read(source)
+    chosen = nuclei["cell_id"].unique(maintain_order=True)[5 : 5 + n]
+    folder = bundle(tmp_path / "in", transcripts, nuclei.filter(pl.col("cell_id").is_in(chosen.implode())))
+    found = tg.segment(folder, tmp_path / "out", model="pretrained", prediction=PREDICTION)
+    table = check_run(found, len(transcripts))
+    assert set(table["assigned_cell_id"].drop_nulls()) <= set(chosen)
+
+
+def test_a_slide_with_one_gene(source, tmp_path):
+    transcripts, nuclei = read(source)
+    names = pl.col("feature_name").cast(pl.String)
+    folder = bundle(tmp_path / "in", transcripts.with_columns(feature_name=pl.lit("ONLY")), nuclei)
+    assert transcripts.select(names.n_unique()).item() > 1
+    found = tg.segment(folder, tmp_path / "out", model="pretrained", prediction=PREDICTION)
+    check_run(found, len(transcripts))
+    assert ad.read_h5ad(found / "cells.h5ad").shape[1] == 1
+
+
+def test_a_slide_with_a_handful_of_transcripts(source, tmp_path):
+    transcripts, nuclei = read(source)
+    folder = bundle(tmp_path / "in", transcripts[:7], nuclei)
+    found = tg.segment(folder, tmp_path / "out", model="pretrained", prediction=PREDICTION)
+    check_run(found, 7)

@@ -1,0 +1,162 @@
+"""Candidate pairs and neighbours of a tile, against plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import shapely
+from drawn_pairs import drawn, nuclei, pairs_on
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tissuegraph.segmentation.pretrained.params import (
+    CANDIDATES,
+    MAX_DISTANCE,
+    NEIGHBOUR_DISTANCE,
+    NEIGHBOURS,
+    NUCLEAR_DISTANCE,
+)
+from tissuegraph.segmentation.pretrained.rounds import most_likely
+
+NOTHING = np.empty(0, object)
+
+
+def signed(outline: shapely.Polygon, x: float, y: float) -> float:
+    point = shapely.Point(x, y)
+    distance = outline.exterior.distance(point)
+    return -distance if outline.contains(point) else distance
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_candidates_are_the_nearest_nuclei_in_order(seed):
+    outlines = nuclei(seed, 20, 60.0)
+    positions = np.random.default_rng(seed).uniform(-30, 90, (80, 2))
+    pairs = pairs_on(positions, outlines)
+    assert (np.diff(pairs.tx) >= 0).all()
+    for i, (x, y) in enumerate(positions):
+        own = slice(pairs.first[i], pairs.first[i + 1])
+        assert (pairs.tx[own] == i).all()
+        every = sorted((signed(outline, x, y), c) for c, outline in enumerate(outlines))
+        expected = [(d, c) for d, c in every if d <= MAX_DISTANCE][:CANDIDATES]
+        assert pairs.cell[own].tolist() == [c for _, c in expected]
+        assert pairs.distance[own] == pytest.approx([d for d, _ in expected], abs=1e-5)
+    assert pairs.first[-1] == len(pairs.tx)
+    assert set(np.diff(pairs.first)) >= {0, CANDIDATES}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_are_the_nearest_transcripts_in_order(seed):
+    pairs = drawn(seed).pairs
+    for i, (x, y) in enumerate(pairs.positions):
+        apart = [math.hypot(x - a, y - b) for a, b in pairs.positions]
+        every = sorted((d, j) for j, d in enumerate(apart) if j != i and d <= NEIGHBOUR_DISTANCE)[:NEIGHBOURS]
+        own = pairs.neighbours[pairs.first_neighbour[i] : pairs.first_neighbour[i + 1]]
+        assert own.tolist() == [j for _, j in every]
+        tenth = every[9][0] if len(every) > 9 else NEIGHBOUR_DISTANCE
+        assert pairs.reach[i] == pytest.approx(tenth)
+    degree = np.diff(pairs.first_neighbour)
+    assert degree.max() == NEIGHBOURS
+    assert degree.min() < NEIGHBOURS
+    assert pairs.first_neighbour[-1] == len(pairs.neighbours)
+
+
+def test_reach_is_that_of_the_tenth_or_the_farthest():
+    ten = np.array([(float(x), 0.0) for x in (0, 1, 2, 3, 4, 5, 6, 6.5, 7, 7.5)])
+    assert pairs_on(ten, NOTHING).reach[0] == NEIGHBOUR_DISTANCE  # nine others
+    eleven = np.vstack([ten, [(7.75, 0.0)]])
+    assert pairs_on(eleven, NOTHING).reach[0] == 7.75
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nuclear_is_the_nearest_nucleus_if_it_is_near(seed):
+    pairs = drawn(seed).pairs
+    expected = []
+    for i in range(len(pairs.tokens)):
+        own = range(pairs.first[i], pairs.first[i + 1])
+        near = min(own, key=lambda p: pairs.distance[p], default=None)
+        is_near = near is not None and pairs.distance[near] <= NUCLEAR_DISTANCE
+        expected.append(pairs.cell[near] if is_near else -1)
+    assert pairs.nuclear.tolist() == expected
+    assert {-1} < set(expected)
+
+
+def test_nuclear_is_a_number_of_the_tile_not_of_the_slide():
+    outlines = shapely.box([0, 20], [0, 0], [10, 30], [10, 10])
+    pairs = pairs_on([(5, 5), (25, 5), (15, 5), (15, 100)], outlines, cells=np.array([70, 90]))
+    assert pairs.nuclear.tolist() == [0, 1, -1, -1]
+    assert pairs.cells[pairs.nuclear[:2]].tolist() == [70, 90]
+
+
+def test_the_rim_of_a_nucleus_counts_for_it():
+    outlines = shapely.box([0], [0], [10], [10])
+    pairs = pairs_on([(11.0, 5), (11.01, 5), (10.5, 10.5)], outlines)
+    assert pairs.nuclear.tolist() == [0, -1, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ahead_is_the_distance_from_the_best_rival(seed):
+    pairs = drawn(seed).pairs
+    values = np.random.default_rng(seed).normal(size=len(pairs.tx)).round(1)  # with ties
+    expected = []
+    for p, i in enumerate(pairs.tx):
+        rivals = [values[q] for q in range(pairs.first[i], pairs.first[i + 1]) if q != p]
+        expected.append(values[p] - max(rivals, default=-math.inf))
+    assert pairs.ahead(values).tolist() == expected
+
+
+def test_ahead_is_infinite_without_a_rival():
+    pairs = pairs_on([(5, 5)], shapely.box([0], [0], [10], [10]))
+    assert pairs.ahead(np.array([-3.0])).tolist() == [math.inf]
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_a_tile_without_nuclei_has_no_pairs(n):
+    pairs = pairs_on(np.arange(2.0 * n).reshape(n, 2), NOTHING)
+    assert pairs.first.tolist() == [0] * (n + 1)
+    assert pairs.nuclear.tolist() == [-1] * n
+    assert pairs.ahead(np.empty(0)).tolist() == []
+    cell, probability = most_likely(pairs, np.empty(0), 0.0)
+    assert (cell.tolist(), probability.tolist()) == ([-1] * n, [0.0] * n)
+
+
+def test_a_tile_without_transcripts_is_empty():
+    pairs = pairs_on(np.empty((0, 2)), nuclei(0, 3, 20.0))
+    assert pairs.first.tolist() == pairs.first_neighbour.tolist() == [0]
+    assert len(pairs.tx) == len(pairs.neighbours) == len(pairs.reach) == len(pairs.nuclear) == 0
+
+
+def test_one_transcript_has_candidates_and_no_neighbours():
+    pairs = pairs_on([(5, 5)], shapely.box([0, 20], [0, 0], [10, 30], [10, 10]))
+    assert pairs.cell.tolist() == [0, 1]
+    assert pairs.distance.tolist() == [-5, 15]
+    assert pairs.first_neighbour.tolist() == [0, 0]
+    assert pairs.reach.tolist() == [NEIGHBOUR_DISTANCE]
+    assert pairs.nuclear.tolist() == [0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9]), max_size=3), min_size=1, max_size=5),
+    st.sampled_from([0.0, 0.3, 0.5, 0.95]),
+)
+def test_most_likely_is_the_first_of_the_best_that_are_likely_enough(shares, least):
+    positions = [(100.0 * i, 0.0) for i in range(len(shares))]
+    boxes = [
+        shapely.box(x + 1 + 2 * c, 0, x + 2 + 2 * c, 1)
+        for (x, _), one in zip(positions, shares, strict=True)
+        for c in range(len(one))
+    ]
+    cells = 10 + np.arange(len(boxes))
+    pairs = pairs_on(positions, np.array(boxes, object), cells=cells)
+    cell, probability = most_likely(pairs, np.array([q for one in shares for q in one]), least)
+    start = 10
+    for i, one in enumerate(shares):
+        best = max(one, default=-1.0)
+        if one and best >= least:
+            assert cell[i] == start + one.index(best)  # of equal ones the nearest
+            assert probability[i] == best
+        else:
+            assert (cell[i], probability[i]) == (-1, 0)
+        start += len(one)
