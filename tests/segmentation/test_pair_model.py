@@ -18,7 +18,13 @@ from tissuegraph.errors import ModelError
 from tissuegraph.segmentation.pretrained import model as module
 from tissuegraph.segmentation.pretrained.agreement import SECOND_ROUND
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, first_evidence
-from tissuegraph.segmentation.pretrained.model import SHIPPED, PairModel, load_pair_model, probabilities
+from tissuegraph.segmentation.pretrained.model import (
+    SHIPPED,
+    PairModel,
+    is_pair_model,
+    load_pair_model,
+    probabilities,
+)
 
 
 @pytest.fixture
@@ -124,6 +130,7 @@ HARMS = {
     "card is a list": card_is("[]"),
     "card is empty": card_is("{}"),
     "another format": card_changed(format=2),
+    "another kind": card_changed(kind="segger"),
     "other features": card_changed(features={"first": ["distance"], "second": []}),
     "no second network": tensors_changed(
         lambda all_: [all_.pop(name) for name in list(all_) if name.startswith("second")]
@@ -154,6 +161,16 @@ def test_what_is_no_model_is_refused_in_one_sentence(folder, harm):
     assert not Spy.unpickled
 
 
+def test_a_run_stands_for_its_model_and_others_are_told_apart(folder, tmp_path):
+    assert is_pair_model(folder)
+    assert is_pair_model(folder.parent)  # a run, which holds model/
+    assert load_pair_model(folder.parent).card == {"seed": 3}
+    assert not is_pair_model(tmp_path / "nowhere")
+    for text in ("{", "[]", "{}", '{"kind": "segger"}', "\udcff"):
+        (folder / "model.json").write_bytes(text.encode(errors="surrogateescape"))
+        assert not is_pair_model(folder), text
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ModelError, match="nowhere"):
         load_pair_model(tmp_path / "nowhere")
@@ -161,7 +178,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 7, 10**6])
 def test_how_many_go_through_at_a_time_does_not_matter(monkeypatch, size):
-    one = drawn(1)
+    one = drawn(1, n=30)
     features = first_evidence(one.pairs, one.ground, one.profiles)
     network = random_model().first
     expected = probabilities(network, features, one.pairs)

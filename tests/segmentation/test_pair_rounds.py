@@ -48,15 +48,14 @@ class Cut:
 
 
 @pytest.fixture(scope="module")
-def model(sample) -> PairModel:
-    """Random weights, but features of the scale that they were made for."""
+def model() -> PairModel:
     return random_model(7)
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> tg.Sample:
     folder = tmp_path_factory.mktemp("rounds") / "slide"
-    return tg.read_xenium(tg.simulate.tissue(folder, cells=150, genes=40, counts_per_cell=60, seed=5))
+    return tg.read_xenium(tg.simulate.tissue(folder, cells=150, genes=40, counts_per_cell=40, seed=5))
 
 
 def cut_up(sample: tg.Sample, folder, model: PairModel, size: int) -> Cut:
@@ -76,12 +75,12 @@ def whole(sample, model, tmp_path_factory) -> Cut:
 
 @pytest.fixture(scope="module")
 def parts(sample, model, tmp_path_factory) -> Cut:
-    return cut_up(sample, tmp_path_factory.mktemp("parts") / "tiles", model, 600)
+    return cut_up(sample, tmp_path_factory.mktemp("parts") / "tiles", model, 700)
 
 
 def test_one_tile_or_many_give_the_same_cells(whole, parts, model):
     assert len(whole.store.tiles) == 1
-    assert len(parts.store.tiles) >= 12
+    assert len(parts.store.tiles) >= 8
     one, other = whole.assigned(model), parts.assigned(model)
     exact = [name for name in one.columns if name != "probability"]
     assert one.select(exact).equals(other.select(exact))
@@ -93,7 +92,7 @@ def test_one_tile_or_many_give_the_same_cells(whole, parts, model):
 
 def test_one_tile_or_many_tell_the_second_round_the_same(whole, parts):
     counts = [cut.before.profiles.counts for cut in (whole, parts)]
-    assert counts[0].sum() > 500
+    assert counts[0].sum() > 150
     assert (counts[0] != counts[1]).nnz == 0
     assert (whole.profiles.counts != parts.profiles.counts).nnz == 0
     assert parts.before.territories.sums == pytest.approx(whole.before.territories.sums, abs=1e-3)
@@ -129,7 +128,7 @@ def test_counts_are_those_of_a_loop(whole, parts):
         )
         if len(near):
             expected[near[signed.argmin()], code[name]] += 1
-    assert expected.sum() > 1000
+    assert expected.sum() > 700
     assert (whole.profiles.counts.toarray() == expected).all()
 
 

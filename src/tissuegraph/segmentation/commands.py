@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
@@ -13,6 +14,9 @@ from tissuegraph.nn.params import SeggerParams
 from tissuegraph.output import refuse_existing, whole_folder
 from tissuegraph.sample import Sample
 from tissuegraph.segmentation.params import MIN_QV, AssignParams, DatasetParams, PredictParams, TrainParams
+
+if TYPE_CHECKING:
+    from tissuegraph.segmentation.pretrained.model import PairModel
 
 log = logging.getLogger(__name__)
 
@@ -194,11 +198,16 @@ def predict(
     """
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.model import load_model
+    from tissuegraph.segmentation.pretrained.model import is_pair_model, load_pair_model
     from tissuegraph.segmentation.stages import Stages
 
     out = Path(out).absolute()
     prediction = prediction or PredictParams()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
+    if is_pair_model(Path(model)):
+        return _assign_pretrained(
+            bundle, out, prediction, load_pair_model(Path(model)), "predict", min_qv, overwrite=overwrite
+        )
     trained, stages = load_model(model), Stages()
     sample = steps.as_sample(bundle)
     with (
@@ -222,7 +231,7 @@ def segment(
     bundle: Path | str | Sample,
     out: Path | str,
     *,
-    model: str = SEGGER,
+    model: str | None = None,
     prediction: PredictParams | None = None,
     graph: GraphParams | None = None,
     data: DatasetParams | None = None,
@@ -246,8 +255,9 @@ def segment(
     out
         Folder to write.
     model
-        segger: a network of graph attention, trained on the slide itself. pretrained: a network that was
-        trained on simulated tissue and knows no gene, so that it serves any panel, and without training.
+        pretrained: networks that were trained on simulated tissue and know no gene, so that they serve any
+        panel at once. segger: a network of graph attention, trained on the slide itself. By default
+        pretrained, or segger where a parameter of its training is given.
     prediction, graph, data, segger, training, assign
         Parameters of the steps; None means their defaults. pretrained takes only the first.
     min_qv
@@ -273,9 +283,13 @@ def segment(
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.dataset import write_dataset
     from tissuegraph.segmentation.machine import check_in_one_command
+    from tissuegraph.segmentation.pretrained.model import load_pair_model
     from tissuegraph.segmentation.stages import Stages
 
     check_seed(seed)
+    if model is None:  # whoever sets how a model is trained wants one that is trained
+        by_hand = any(one is not None for one in (graph, data, segger, training, assign))
+        model = SEGGER if by_hand else PRETRAINED
     if model not in MODELS:
         message = f"model is {model!r}; choose {' or '.join(MODELS)}"
         raise InputError(message)
@@ -284,7 +298,9 @@ def segment(
     prediction = prediction or PredictParams()
     if model == PRETRAINED:
         _refuse_unread(graph=graph, data=data, segger=segger, training=training, assign=assign)
-        return _segment_pretrained(bundle, out, prediction, min_qv=min_qv, seed=seed, overwrite=overwrite)
+        return _assign_pretrained(
+            bundle, out, prediction, load_pair_model(), "segment", min_qv, seed=seed, overwrite=overwrite
+        )
     graph, data = graph or GraphParams(), data or DatasetParams()
     data = replace(data, hops=max(data.hops, (segger or SeggerParams()).hops))
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
@@ -331,22 +347,22 @@ def segment(
     return out
 
 
-def _segment_pretrained(
+def _assign_pretrained(
     bundle: Path | str | Sample,
     out: Path,
     prediction: PredictParams,
-    *,
+    model: PairModel,
+    command: str,
     min_qv: float,
-    seed: int,
+    *,
+    seed: int = 0,
     overwrite: bool,
 ) -> Path:
-    """Segment with the model that comes with the package."""
+    """Do as `segment` and `predict` do, with a model that needs no training; `segment` leaves it in OUT."""
     from tissuegraph.segmentation import steps
-    from tissuegraph.segmentation.pretrained.model import load_pair_model
     from tissuegraph.segmentation.stages import Stages
 
-    stages, model = Stages(), load_pair_model()
-    sample = steps.as_sample(bundle)
+    stages, sample = Stages(), steps.as_sample(bundle)
     with (
         whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
         steps.work_folder(folder) as work,
@@ -354,18 +370,14 @@ def _segment_pretrained(
         with stages("tiles"):
             per_tile = prediction.transcripts_per_tile
             slide = steps.open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
+        if command == "segment":
+            model.save(folder / keys.MODEL_DIR)
         said = steps.apply_pair_model(
             slide, model, folder, work, params=prediction, min_qv=min_qv, seed=seed, stages=stages
         )
         parameters = {type(prediction).__name__: asdict(prediction), "min_qv": min_qv}
-        head = {
-            "command": "segment",
-            "model": PRETRAINED,
-            "seed": seed,
-            "parameters": parameters,
-            "training": model.card,
-        }
-        steps.write_run(folder, sample, stages, {**head, **said})
+        head = {"command": command, "model": PRETRAINED, "seed": seed, "parameters": parameters}
+        steps.write_run(folder, sample, stages, {**head, "training": model.card, **said})
     log.info("run: %s", out)
     return out
 

@@ -105,6 +105,7 @@ def _groups(counts: sparse.csr_matrix, n_types: int, seed: int) -> npt.NDArray[n
         return np.zeros(counts.shape[0], np.int64)
     vectors = gene_vectors(counts, AXES).astype(np.float64)
     coordinates = (counts @ vectors) / np.asarray(counts.sum(1))
+    n_types = min(n_types, len(np.unique(coordinates, axis=0)))  # with one gene all cells are alike
     with threadpool_limits(1):  # the same sums whatever the number of threads
         return KMeans(n_types, n_init=3, random_state=seed).fit_predict(coordinates).astype(np.int64)
 

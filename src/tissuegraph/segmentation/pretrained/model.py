@@ -20,7 +20,7 @@ from tissuegraph.segmentation.pretrained.agreement import SECOND_ROUND
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
 
-FORMAT = 1
+KIND, FORMAT = "pairs", 1
 SHIPPED = Path(__file__).parent / "weights"
 """The model that comes with the package."""
 AT_A_TIME = 50_000
@@ -46,8 +46,17 @@ class PairModel:
         }
         (folder / keys.MODEL_WEIGHTS_FILE).write_bytes(save(tensors))
         features = {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
-        card = {"format": FORMAT, "features": features, **self.card}
+        card = {"kind": KIND, "format": FORMAT, "features": features, **self.card}
         (folder / keys.MODEL_CARD_FILE).write_text(json.dumps(card, indent=1) + "\n")
+
+
+def is_pair_model(folder: Path) -> bool:
+    """Tell whether a folder holds such a model, and not one that was trained on a slide."""
+    try:
+        card = json.loads((_in_run(folder) / keys.MODEL_CARD_FILE).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(card, dict) and card.get("kind") == KIND
 
 
 def load_pair_model(folder: Path = SHIPPED) -> PairModel:
@@ -58,11 +67,12 @@ def load_pair_model(folder: Path = SHIPPED) -> PairModel:
     ModelError
         If the folder holds no such model, or one of another version.
     """
+    folder = _in_run(folder)
     try:
         card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
         tensors = load_file(folder / keys.MODEL_WEIGHTS_FILE)
         features = {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
-        if card.pop("format") != FORMAT or card.pop("features") != features:
+        if (card.pop("kind"), card.pop("format"), card.pop("features")) != (KIND, FORMAT, features):
             message = "it looks at other features than this version"
             raise ValueError(message)
         first = _network(tensors, "first", len(FIRST_ROUND))
@@ -75,6 +85,12 @@ def load_pair_model(folder: Path = SHIPPED) -> PairModel:
         )
         raise ModelError(message) from error
     return PairModel(first, second, card)
+
+
+def _in_run(folder: Path) -> Path:
+    """The model's own folder, where that of a run is given."""
+    inner = folder / keys.MODEL_DIR
+    return inner if (inner / keys.MODEL_CARD_FILE).exists() else folder
 
 
 def _network(tensors: dict[str, torch.Tensor], name: str, features: int) -> PairNet:
