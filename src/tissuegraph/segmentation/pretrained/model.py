@@ -81,7 +81,7 @@ def load_pair_model(folder: Path = SHIPPED) -> PairModel:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         message = (
             f"the pretrained model in {folder} cannot be read ({type(error).__name__}: {reason}); "
-            "install the package anew"
+            "give one of this version, or install the package anew"
         )
         raise ModelError(message) from error
     return PairModel(first, second, card)
