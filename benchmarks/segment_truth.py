@@ -4,7 +4,7 @@ The settings of a tissue are a point of a Latin hypercube over `RANGES`, so a fe
 nothing was tuned on them. Two simulators that differ in kind draw from the same ranges: what holds on one
 only is no result. The last table says whether measures without truth rank methods as the truth does.
 
-Usage: python benchmarks/segment_truth.py [--tissues 6] [--seed 0] [--rules-only] [--out panel.json]
+Usage: python benchmarks/segment_truth.py [--tissues 6] [--seed 0] [--model segger | --rules-only]
        python benchmarks/segment_truth.py --named round elongated [--cells 1500] [--simulators tissue]
 """
 
@@ -75,11 +75,11 @@ def _settings(point: np.ndarray) -> dict[str, Any]:
 
 
 def judge(
-    simulator: str, settings: dict[str, Any], seed: int, folder: Path, rules_only: bool
+    simulator: str, settings: dict[str, Any], seed: int, folder: Path, model: str | None
 ) -> dict[str, Any]:
     slide = SIMULATORS[simulator](folder / "slide", seed=seed, **settings)
     started = time.perf_counter()
-    runs = [] if rules_only else [tg.segment(slide, folder / "out", seed=0)]
+    runs = [] if model is None else [tg.segment(slide, folder / "out", model=model, seed=0)]
     seconds = time.perf_counter() - started
     given = {"bundle": slide, "truth": slide / "truth.parquet"}
     shares = [one.share_assigned for name, one in tg.evaluate(runs, **given).items() if name != NUCLEI_ONLY]
@@ -120,12 +120,13 @@ def _agreement(rows: dict[str, Any], field: str, sign: int) -> float | None:
 
 
 def panel(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    model = None if chosen.rules_only else chosen.model
     tissues = [NAMED[name] | {"cells": chosen.cells} for name in chosen.named]
     for number, settings in enumerate(tissues or draw_settings(chosen.tissues, chosen.seed)):
         for simulator in chosen.simulators:
             with tempfile.TemporaryDirectory() as folder:
                 seed = 1000 * (chosen.seed + 1) + number
-                yield judge(simulator, settings, seed, Path(folder), chosen.rules_only)
+                yield judge(simulator, settings, seed, Path(folder), model)
 
 
 def print_tissue(result: dict[str, Any]) -> None:
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1500, help="of each named tissue")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--simulators", nargs="+", choices=list(SIMULATORS), default=list(SIMULATORS))
+    parser.add_argument("--model", choices=["pretrained", "segger"], default="pretrained")
     parser.add_argument("--rules-only", action="store_true", help="leave tissuegraph's own segmentation out")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()

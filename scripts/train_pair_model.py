@@ -1,6 +1,7 @@
 """Train the pretrained model anew: simulate tissue of both kinds, learn to tell which cell made a transcript.
 
 Usage: python scripts/train_pair_model.py OUT [--slides 20] [--held-out 6] [--seed 0]
+       python scripts/train_pair_model.py OUT --learn-from tissue --hold-out-from grown
 
 The settings of the slides are drawn from wide ranges; the last slides are held out, and their scores printed.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ RANGES = {
     "spill": (0.02, 0.12, False),
     "background": (0.005, 0.05, True),
 }
-SIMULATORS = (tg.simulate.tissue, tg.simulate.grown_tissue)
+SIMULATORS: dict[str, Callable[..., Path]] = {"tissue": tg.simulate.tissue, "grown": tg.simulate.grown_tissue}
 TRANSCRIPTS, CELLS = 60_000, (200, 900)
 LEARNT_FROM = 12_000
 BATCH = 2048
@@ -78,11 +80,10 @@ def draw_settings(number: int, seed: int) -> list[dict[str, Any]]:
     return drawn
 
 
-def lesson(number: int, settings: dict[str, Any], seed: int, work: Path) -> Lesson:
+def lesson(number: int, simulator: str, settings: dict[str, Any], seed: int, work: Path) -> Lesson:
     """Simulate a slide and look at it."""
     folder = work / f"slide{number}"
-    simulate = SIMULATORS[number % len(SIMULATORS)]
-    sample = tg.read_xenium(simulate(folder, seed=seed, **settings))
+    sample = tg.read_xenium(SIMULATORS[simulator](folder, seed=seed, **settings))
     slide = open_slide(sample, work / f"work{number}", min_qv=20, transcripts_per_tile=10_000_000)
     store, survey = slide.store, slide.survey
     counts = rounds.nuclear_counts(store, survey, store.tiles)
@@ -175,9 +176,8 @@ def report(name: str, one: Lesson, network: PairNet) -> None:
     for least in (0.3, 0.4, 0.5):
         cell, _ = rounds.most_likely(one.pairs, q, least)
         found.append(f"{score_codes(Encoded(one.true_cell, cell, is_seen)).f1:.3f}")
-    nearest = max(
-        score_codes(Encoded(one.true_cell, rounds._nearest(one.pairs, d), is_seen)).f1 for d in range(1, 9)
-    )
+    rules = [rounds.nearest_within(one.pairs, distance) for distance in range(1, 9)]
+    nearest = max(score_codes(Encoded(one.true_cell, cell, is_seen)).f1 for cell in rules)
     print(f"  {name}: nearest {nearest:.3f}, F1 at .3, .4, .5: {', '.join(found)}", flush=True)
 
 
@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--slides", type=int, default=20)
     parser.add_argument("--held-out", type=int, default=6)
+    for option in ("--learn-from", "--hold-out-from"):
+        parser.add_argument(option, nargs="+", choices=list(SIMULATORS), default=list(SIMULATORS))
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--rate", type=float, default=4e-3)
@@ -196,7 +198,9 @@ def main() -> None:
         settings = draw_settings(chosen.slides + chosen.held_out, chosen.seed)
         lessons = []
         for number, drawn in enumerate(settings):
-            lessons.append(lesson(number, drawn, 10_000 * (chosen.seed + 1) + number, Path(work)))
+            kinds = chosen.learn_from if number < chosen.slides else chosen.hold_out_from
+            seed, simulator = 10_000 * (chosen.seed + 1) + number, kinds[number % len(kinds)]
+            lessons.append(lesson(number, simulator, drawn, seed, Path(work)))
             print(f"slide {number}: {len(lessons[-1].pairs.tokens):,} transcripts", flush=True)
         known, held_out = lessons[: chosen.slides], lessons[chosen.slides :]
         first = fit(known, chosen.epochs, chosen.hidden, chosen.rate, chosen.seed)

@@ -10,13 +10,13 @@ from exchange import arguments, write_result
 
 import tissuegraph as tg
 
-SETTINGS = {"seed": 0}
+SETTINGS = {"seed": 0, "model": "pretrained"}
 
 
 def main() -> None:
     folder, result, settings = arguments(SETTINGS)
     with tempfile.TemporaryDirectory() as scratch:
-        out = tg.segment(folder / "slide", Path(scratch) / "out", seed=settings["seed"])
+        out = tg.segment(folder / "slide", Path(scratch) / "out", **settings)
         table = pd.read_parquet(out / "transcripts.parquet", columns=["row", "assigned_cell_id"])
     write_result(result, table["row"], table["assigned_cell_id"])
 

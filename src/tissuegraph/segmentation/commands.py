@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ DATASET_CARD = "train/dataset.json"
 LARGEST_SEED = 2**32 - 1
 SEGGER, PRETRAINED = "segger", "pretrained"
 MODELS = (SEGGER, PRETRAINED)
+TYPES_SEED = "types_seed"
+"""Where the card of a pretrained model in OUT keeps the seed of the run."""
 
 
 def dataset(
@@ -199,31 +202,21 @@ def predict(
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.model import load_model
     from tissuegraph.segmentation.pretrained.model import is_pair_model, load_pair_model
-    from tissuegraph.segmentation.stages import Stages
 
     out = Path(out).absolute()
     prediction = prediction or PredictParams()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     if is_pair_model(Path(model)):
+        pretrained = load_pair_model(Path(model))
+        seed = pretrained.card.get(TYPES_SEED, 0)
         return _assign_pretrained(
-            bundle, out, prediction, load_pair_model(Path(model)), "predict", min_qv, overwrite=overwrite
+            bundle, out, prediction, pretrained, "predict", min_qv, seed=seed, overwrite=overwrite
         )
-    trained, stages = load_model(model), Stages()
-    sample = steps.as_sample(bundle)
-    with (
-        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
-        steps.work_folder(folder) as work,
-    ):
-        with stages("tiles"):
-            slide = steps.open_slide(
-                sample, work, min_qv=min_qv, transcripts_per_tile=prediction.transcripts_per_tile
-            )
-        said = steps.apply_model(
-            slide, trained, folder, work, params=prediction, min_qv=min_qv, axes=None, stages=stages
-        )
+    trained = load_model(model)
+    with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+        said = steps.apply_model(run, trained, params=prediction, min_qv=min_qv, axes=None)
         parameters = {"prediction": asdict(prediction), "min_qv": min_qv}
-        steps.write_run(folder, sample, stages, {"command": "predict", "parameters": parameters, **said})
-    log.info("run: %s", out)
+        steps.write_run(run, {"command": "predict", "parameters": parameters, **said})
     return out
 
 
@@ -281,69 +274,33 @@ def segment(
         If the machine lacks the accelerator or the devices.
     """
     from tissuegraph.segmentation import steps
-    from tissuegraph.segmentation.dataset import write_dataset
     from tissuegraph.segmentation.machine import check_in_one_command
     from tissuegraph.segmentation.pretrained.model import load_pair_model
-    from tissuegraph.segmentation.stages import Stages
 
     check_seed(seed)
-    if model is None:  # whoever sets how a model is trained wants one that is trained
-        by_hand = any(one is not None for one in (graph, data, segger, training, assign))
-        model = SEGGER if by_hand else PRETRAINED
-    if model not in MODELS:
-        message = f"model is {model!r}; choose {' or '.join(MODELS)}"
-        raise InputError(message)
+    by_hand = {"graph": graph, "data": data, "segger": segger, "training": training, "assign": assign}
+    chosen = _choose_model(model, by_hand)
     out = Path(out).absolute()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     prediction = prediction or PredictParams()
-    if model == PRETRAINED:
-        _refuse_unread(graph=graph, data=data, segger=segger, training=training, assign=assign)
+    if chosen == PRETRAINED:
         return _assign_pretrained(
             bundle, out, prediction, load_pair_model(), "segment", min_qv, seed=seed, overwrite=overwrite
         )
     graph, data = graph or GraphParams(), data or DatasetParams()
-    data = replace(data, hops=max(data.hops, (segger or SeggerParams()).hops))
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
+    data = replace(data, hops=max(data.hops, segger.hops))
     check_in_one_command(training)
-    stages = Stages()
-    sample = steps.as_sample(bundle)
-    with (
-        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
-        steps.work_folder(folder) as work,
-    ):
-        with stages("tiles"):
-            slide = steps.open_slide(
-                sample, work, min_qv=min_qv, transcripts_per_tile=prediction.transcripts_per_tile
-            )
-        with stages("training data"):
-            axes = write_dataset(
-                slide.survey,
-                slide.store,
-                work / "data",
-                graph=graph,
-                params=data,
-                seed=seed,
-            )
-        with stages("training"):
-            trained = steps.train_model(
-                work / "data" / "train",
-                work / "data" / "val",
-                work / "training",
-                segger=segger,
-                training=training,
-                assign=assign,
-                num_tx_tokens=None,
-                seed=seed,
-            )
-            trained.save(folder / keys.MODEL_DIR)
-        said = steps.apply_model(
-            slide, trained, folder, work, params=prediction, min_qv=min_qv, axes=axes, stages=stages
+    with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+        trained, axes = steps.train_on_slide(
+            run, graph=graph, data=data, segger=segger, training=training, assign=assign, seed=seed
         )
-        chosen = (prediction, graph, data, segger, training, assign)
-        parameters = {type(one).__name__: asdict(one) for one in chosen} | {"min_qv": min_qv}
-        head = {"command": "segment", "seed": seed, "parameters": parameters, "training": trained.training}
-        steps.write_run(folder, sample, stages, {**head, **said})
-    log.info("run: %s", out)
+        trained.save(run.folder / keys.MODEL_DIR)
+        said = steps.apply_model(run, trained, params=prediction, min_qv=min_qv, axes=axes)
+        used = (prediction, graph, data, segger, training, assign)
+        parameters = {type(one).__name__: asdict(one) for one in used} | {"min_qv": min_qv}
+        head = {"command": "segment", "model": SEGGER, "seed": seed, "parameters": parameters}
+        steps.write_run(run, {**head, "training": trained.training, **said})
     return out
 
 
@@ -355,42 +312,36 @@ def _assign_pretrained(
     command: str,
     min_qv: float,
     *,
-    seed: int = 0,
+    seed: int,
     overwrite: bool,
 ) -> Path:
     """Do as `segment` and `predict` do, with a model that needs no training; `segment` leaves it in OUT."""
     from tissuegraph.segmentation import steps
-    from tissuegraph.segmentation.stages import Stages
 
-    stages, sample = Stages(), steps.as_sample(bundle)
-    with (
-        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
-        steps.work_folder(folder) as work,
-    ):
-        with stages("tiles"):
-            per_tile = prediction.transcripts_per_tile
-            slide = steps.open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
-        if command == "segment":
-            model.save(folder / keys.MODEL_DIR)
-        said = steps.apply_pair_model(
-            slide, model, folder, work, params=prediction, min_qv=min_qv, seed=seed, stages=stages
-        )
+    with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+        if command == "segment":  # with the seed, so that `predict` with it gives the same cells
+            replace(model, card={**model.card, TYPES_SEED: seed}).save(run.folder / keys.MODEL_DIR)
+        said = steps.apply_pair_model(run, model, params=prediction, min_qv=min_qv, seed=seed)
         parameters = {type(prediction).__name__: asdict(prediction), "min_qv": min_qv}
         head = {"command": command, "model": PRETRAINED, "seed": seed, "parameters": parameters}
-        steps.write_run(folder, sample, stages, {**head, "training": model.card, **said})
-    log.info("run: %s", out)
+        steps.write_run(run, {**head, "training": model.card, **said})
     return out
 
 
-def _refuse_unread(**given: object) -> None:
-    """Refuse parameters that the pretrained model would not read."""
-    read_by_none = [name for name, one in given.items() if one is not None]
-    if read_by_none:
+def _choose_model(model: str | None, by_hand: Mapping[str, object]) -> str:
+    """Return the model to segment with; whoever sets how one is trained wants one that is trained."""
+    given = [name for name, one in by_hand.items() if one is not None]
+    chosen = model or (SEGGER if given else PRETRAINED)
+    if chosen not in MODELS:
+        message = f"model is {chosen!r}; choose {' or '.join(MODELS)}"
+        raise InputError(message)
+    if chosen == PRETRAINED and given:
         message = (
-            f"the pretrained model reads no {', '.join(read_by_none)} parameters; leave them out, "
+            f"the pretrained model reads no {', '.join(given)} parameters; leave them out, "
             f"or take model {SEGGER}"
         )
         raise InputError(message)
+    return chosen
 
 
 def check_seed(seed: int) -> None:

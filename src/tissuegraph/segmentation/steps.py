@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import shutil
 from collections.abc import Iterator
@@ -15,18 +16,19 @@ import polars as pl
 import torch
 
 from tissuegraph import keys
+from tissuegraph.graph.params import GraphParams
 from tissuegraph.io import read_xenium
 from tissuegraph.io.files import reading
 from tissuegraph.nn.params import SeggerParams
-from tissuegraph.output import write_json
+from tissuegraph.output import whole_folder, write_json
 from tissuegraph.sample import Sample
 from tissuegraph.segmentation.assign import FittedAssignment, ScoredTile, fit_assignment
 from tissuegraph.segmentation.axes import LocalAxes, find_axes
-from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
+from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, write_dataset
 from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.outputs import account_by_gene, write_cells, write_transcripts
-from tissuegraph.segmentation.params import AssignParams, PredictParams, TrainParams
+from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
 from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.pretrained.model import PairModel
@@ -44,6 +46,8 @@ from tissuegraph.tiles.store import TileStore, write_store
 from tissuegraph.tiles.survey import Survey, kept_transcripts
 from tissuegraph.tiles.survey import survey as look
 
+log = logging.getLogger(__name__)
+
 VERSIONS = ("tissuegraph", "torch", "torch_geometric", "lightning", "polars", "numpy", "shapely")
 MIN_TILE_SIDE = 100.0
 """um: below it the halo outweighs the tile, so it is not cut further."""
@@ -56,6 +60,33 @@ class Slide:
     sample: Sample
     survey: Survey
     store: TileStore
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on its way: its slide, the folder that becomes OUT, one for scratch, and its stages."""
+
+    slide: Slide
+    folder: Path
+    work: Path
+    stages: Stages
+
+
+@contextmanager
+def new_run(
+    bundle: Path | str | Sample, out: Path, prediction: PredictParams, *, min_qv: float, overwrite: bool
+) -> Iterator[Run]:
+    """Open a slide and cut it; what is written to the run's folder becomes `out` at the end."""
+    stages, sample = Stages(), as_sample(bundle)
+    with (
+        whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
+        work_folder(folder) as work,
+    ):
+        with stages("tiles"):
+            per_tile = prediction.transcripts_per_tile
+            slide = open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
+        yield Run(slide, folder, work, stages)
+    log.info("run: %s", out)
 
 
 def as_sample(bundle: Path | str | Sample) -> Sample:
@@ -98,6 +129,35 @@ def train_model(
     )
 
 
+def train_on_slide(
+    run: Run,
+    *,
+    graph: GraphParams,
+    data: DatasetParams,
+    segger: SeggerParams,
+    training: TrainParams,
+    assign: AssignParams,
+    seed: int,
+) -> tuple[SegmentationModel, LocalAxes]:
+    """Cut training data out of the run's slide and train on it; returns the tissue's axes, too."""
+    folder = run.work / "data"
+    with run.stages("training data"):
+        survey, store = run.slide.survey, run.slide.store
+        axes = write_dataset(survey, store, folder, graph=graph, params=data, seed=seed)
+    with run.stages("training"):
+        model = train_model(
+            folder / "train",
+            folder / "val",
+            run.work / "training",
+            segger=segger,
+            training=training,
+            assign=assign,
+            num_tx_tokens=None,
+            seed=seed,
+        )
+    return model, axes
+
+
 def fit_on_tiles(
     tiles: SpatialTranscriptomicsDataset, network: Any, assign: AssignParams
 ) -> FittedAssignment:
@@ -112,24 +172,17 @@ def fit_on_tiles(
 
 
 def apply_model(
-    slide: Slide,
-    model: SegmentationModel,
-    out: Path,
-    work: Path,
-    *,
-    params: PredictParams,
-    min_qv: float,
-    axes: LocalAxes | None,
-    stages: Stages,
+    run: Run, model: SegmentationModel, *, params: PredictParams, min_qv: float, axes: LocalAxes | None
 ) -> dict[str, Any]:
     """Assign every transcript of a slide and write the run's tables; returns what `run.json` says of it."""
+    slide, stages = run.slide, run.stages
     unknown = unknown_genes(slide.survey, model, params.genes)
     tiles = slide.store.tiles
     if axes is None:
         with stages("axes"):
             shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
             axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, shown)
-    results = work / "results"
+    results = run.work / "results"
     results.mkdir()
     with stages("predict"):
         shown = with_progress(tiles, "assigning transcripts", len(tiles))
@@ -138,25 +191,17 @@ def apply_model(
         type(one).__name__: asdict(one) for one in (params, model.graph, model.segger, model.assign)
     }
     uns = {"seed": model.training.get("seed", 0), "parameters": parameters | {"min_qv": min_qv}}
-    return write_result(slide, results, out, model.genes, unknown, min_qv=min_qv, uns=uns, stages=stages)
+    return write_result(run, results, model.genes, unknown, min_qv=min_qv, uns=uns)
 
 
 def apply_pair_model(
-    slide: Slide,
-    model: PairModel,
-    out: Path,
-    work: Path,
-    *,
-    params: PredictParams,
-    min_qv: float,
-    seed: int,
-    stages: Stages,
+    run: Run, model: PairModel, *, params: PredictParams, min_qv: float, seed: int
 ) -> dict[str, Any]:
     """Do as `apply_model` does, with the pretrained model, which knows every gene."""
-    results = work / "results"
+    results = run.work / "results"
     results.mkdir()
-    tiles = slide.store.tiles
-    store, survey = slide.store, slide.survey
+    store, survey, stages = run.slide.store, run.slide.survey, run.stages
+    tiles = store.tiles
     with stages("profiles"):
         counts = nuclear_counts(store, survey, with_progress(tiles, "counting in nuclei", len(tiles)))
         profiles = find_profiles(counts, seed=seed)
@@ -172,24 +217,23 @@ def apply_pair_model(
             table.write_parquet(results / f"tile_{tile.index}.parquet")
     parameters = {type(params).__name__: asdict(params), "min_qv": min_qv, "pretrained": model.card}
     uns = {"seed": seed, "parameters": parameters}
-    return write_result(slide, results, out, survey.genes, (), min_qv=min_qv, uns=uns, stages=stages)
+    return write_result(run, results, survey.genes, (), min_qv=min_qv, uns=uns)
 
 
 def write_result(
-    slide: Slide,
+    run: Run,
     results: Path,
-    out: Path,
     genes: tuple[str, ...],
     unknown: tuple[str, ...],
     *,
     min_qv: float,
     uns: dict[str, Any],
-    stages: Stages,
 ) -> dict[str, Any]:
     """Write a run's tables from the results of its tiles; returns what `run.json` says of it.
 
     `genes` names the results' gene numbers; transcripts of the genes in `unknown` were left out.
     """
+    slide, out, stages = run.slide, run.folder, run.stages
     table = pl.scan_parquet(sorted(results.glob("*.parquet")), glob=False)
     with stages("write transcripts"):
         path = out / keys.TRANSCRIPTS_FILE
@@ -235,8 +279,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS}
 
 
-def write_run(out: Path, sample: Sample, stages: Stages, content: dict[str, Any]) -> None:
+def write_run(run: Run, content: dict[str, Any]) -> None:
     """Write `run.json`: the last file of a run, and the sign that it is finished."""
+    sample = run.slide.sample
     head = {
         "source": str(Path(sample.source).absolute()),
         "platform": sample.platform,
@@ -246,7 +291,7 @@ def write_run(out: Path, sample: Sample, stages: Stages, content: dict[str, Any]
         "threads": torch.get_num_threads(),
         "repairs": dict(sample.repairs),
     }
-    write_json(out / keys.RUN_FILE, {**head, **content, "stages": stages.records})
+    write_json(run.folder / keys.RUN_FILE, {**head, **content, "stages": run.stages.records})
 
 
 @contextmanager

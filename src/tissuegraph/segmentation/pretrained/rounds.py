@@ -16,6 +16,7 @@ from tissuegraph import keys
 from tissuegraph.graph.candidates import candidate_pairs
 from tissuegraph.segmentation.axes import find_axes, mean_density
 from tissuegraph.segmentation.gene_vectors import gene_vectors
+from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
 from tissuegraph.segmentation.pretrained.agreement import Territories, second_evidence, sure_owner
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
 from tissuegraph.segmentation.pretrained.evidence import Ground, first_evidence
@@ -123,8 +124,6 @@ def assign_tile(
     min_probability: float,
 ) -> pl.DataFrame:
     """Assign the transcripts of a tile's core; the columns of `segmentation.predict.RESULT_SCHEMA`."""
-    from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
-
     pairs = read_pairs(store, survey, grown(tile.core, REACH + NEIGHBOUR_DISTANCE))
     core = inside(pairs.positions, tile.core)
     if not core.any():
@@ -138,7 +137,7 @@ def assign_tile(
         keys.Y: pairs.positions[:, 1],
         "boundary": cell,
         "probability": probability,
-        "nearest": _nearest(pairs, BASELINE_DISTANCE),
+        "nearest": nearest_within(pairs, BASELINE_DISTANCE),
     }
     return pl.DataFrame(columns).filter(pl.Series(core)).cast(RESULT_SCHEMA)  # type: ignore[arg-type]
 
@@ -153,7 +152,8 @@ def most_likely(pairs: TilePairs, q: Floats, min_probability: float) -> tuple[In
     return cell, np.where(cell >= 0, best, 0.0)
 
 
-def _nearest(pairs: TilePairs, distance: float) -> Indices:
+def nearest_within(pairs: TilePairs, distance: float) -> Indices:
+    """The nearest nucleus of each transcript if near enough, else -1, by its number on the slide, [N]."""
     nearest = np.full(len(pairs.tokens), -1, np.int64)
     first = (np.diff(pairs.tx, prepend=-1) != 0) & (pairs.distance <= distance)
     nearest[pairs.tx[first]] = pairs.cells[pairs.cell[first]]
