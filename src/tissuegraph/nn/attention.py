@@ -106,14 +106,22 @@ class FusedGATv2Conv(GATv2Conv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        edge_index: Tensor,
+        edge_index: Tensor | NeighbourLists,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
-        """Attend: x [N, F] or ([N, F], [M, F']) and edge_index [2, E] -> [M, heads * channels]."""
+        """Attend: x [N, F] or ([N, F], [M, F']) and edge_index [2, E] -> [M, heads * channels].
+
+        The edges may also come as `NeighbourLists`, which nothing is sorted or copied for.
+        """
         pair = (x, x) if isinstance(x, Tensor) else x
         lists = None
-        if edge_attr is None and return_attention_weights is None and self._fits(*pair, edge_index):
+        if isinstance(edge_index, NeighbourLists):
+            if edge_attr is None and return_attention_weights is None and self._fits_lists(*pair):
+                lists = edge_index
+            else:
+                edge_index = edge_index.edge_index
+        elif edge_attr is None and return_attention_weights is None and self._fits(*pair, edge_index):
             lists = lists_of(edge_index, len(pair[0]), len(pair[1]), loops=self.add_self_loops)
         if lists is None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
@@ -133,6 +141,9 @@ class FusedGATv2Conv(GATv2Conv):
 
     def _fits(self, x_l: Tensor, x_r: Tensor, edge_index: Tensor) -> bool:
         """Say whether the kernels cover this call."""
+        return self._fits_lists(x_l, x_r) and _is_edge_list(edge_index, len(x_l), len(x_r))
+
+    def _fits_lists(self, x_l: Tensor, x_r: Tensor) -> bool:
         return (
             not (torch.compiler.is_compiling() or torch.jit.is_tracing())
             and self.aggr in ("add", "sum")
@@ -144,7 +155,6 @@ class FusedGATv2Conv(GATv2Conv):
             and self.att.dtype in (torch.float32, torch.float64)
             and all(_is_plain(x) for x in (x_l, x_r, self.att))
             and x_l.dim() == x_r.dim() == 2
-            and _is_edge_list(edge_index, len(x_l), len(x_r))
         )
 
     def _hooked(self) -> bool:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -45,6 +46,12 @@ class NeighbourLists:
         """The same edges, by neighbour; only a gradient asks for it."""
         pointer, neighbours = _transpose(self.pointer, self.neighbours, self.num_others)
         return NeighbourLists(pointer, neighbours, len(self.pointer) - 1)
+
+    @property
+    def edge_index(self) -> Tensor:
+        """The same edges as [2, E]: neighbour, row."""
+        rows = np.repeat(np.arange(len(self.pointer) - 1), np.diff(self.pointer))
+        return torch.from_numpy(np.stack([self.neighbours.astype(np.int64), rows]))
 
 
 _known_lists: Any = WeakTensorKeyDictionary()

@@ -94,8 +94,8 @@ def _told_apart(names: list[str]) -> list[str]:
 
 def _by_row(results: pl.LazyFrame, n_rows: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Boundary (-1 = none) and probability of every row of the source, as arrays on disk."""
-    boundary = _on_disk(folder / "boundary.tmp", np.int32(-1), n_rows)
-    probability = _on_disk(folder / "probability.tmp", np.float32(0), n_rows)
+    boundary = on_disk(folder / "boundary.tmp", np.int32(-1), n_rows)
+    probability = on_disk(folder / "probability.tmp", np.float32(0), n_rows)
     for part in results.select(keys.ROW, "boundary", "probability").collect_batches():
         rows = part[keys.ROW].to_numpy().astype(np.int64)
         boundary[rows] = part["boundary"].to_numpy()
@@ -103,7 +103,7 @@ def _by_row(results: pl.LazyFrame, n_rows: int, folder: Path) -> tuple[np.ndarra
     return boundary, probability
 
 
-def _on_disk(path: Path, value: np.generic, n: int) -> np.ndarray:
+def on_disk(path: Path, value: np.generic, n: int) -> np.ndarray:
     """An array [n] in a file without a name, which is gone when the array is let go.
 
     The file is written, not only made that long: a disk that fills up under a mapped file kills the process.

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 
@@ -27,17 +28,11 @@ from tissuegraph.segmentation.axes import LocalAxes, find_axes
 from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, write_dataset
 from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
-from tissuegraph.segmentation.outputs import account_by_gene, write_cells, write_transcripts
+from tissuegraph.segmentation.outputs import account_by_gene, on_disk, write_cells, write_transcripts
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
-from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
+from tissuegraph.segmentation.pretrained import rounds
 from tissuegraph.segmentation.pretrained.model import PairModel
-from tissuegraph.segmentation.pretrained.rounds import (
-    assign_tile,
-    find_ground,
-    first_round,
-    nuclear_counts,
-)
 from tissuegraph.segmentation.score import affinity
 from tissuegraph.segmentation.stages import Stages, with_progress
 from tissuegraph.segmentation.train import fit
@@ -203,17 +198,14 @@ def apply_pair_model(
     store, survey, stages = run.slide.store, run.slide.survey, run.stages
     tiles = store.tiles
     with stages("profiles"):
-        counts = nuclear_counts(store, survey, with_progress(tiles, "counting in nuclei", len(tiles)))
-        profiles = find_profiles(counts, seed=seed)
-        shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
-        ground = find_ground(store, survey, counts, shown)
+        begin = rounds.start(store, survey, with_progress(tiles, "reading the nuclei", len(tiles)), seed=seed)
     with stages("first round"):
         shown = with_progress(tiles, "assigning transcripts, first round", len(tiles))
-        before = first_round(model, store, survey, ground, profiles, shown, seed=seed)
+        owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
+        before = rounds.first_round(model.first, store, begin, shown, owner, seed=seed)
     with stages("second round"):
         for tile in with_progress(tiles, "assigning transcripts, second round", len(tiles)):
-            least = params.min_probability
-            table = assign_tile(model, store, survey, ground, profiles, before, tile, least)
+            table = rounds.assign_tile(model, store, before, tile, params.min_probability)
             table.write_parquet(results / f"tile_{tile.index}.parquet")
     parameters = {type(params).__name__: asdict(params), "min_qv": min_qv, "pretrained": model.card}
     uns = {"seed": seed, "parameters": parameters}

@@ -6,16 +6,16 @@ likely a gene is in a candidate's profile than on the slide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from tissuegraph.graph.candidates import signed_distance
 from tissuegraph.parallel import compiled, over_chunks
-from tissuegraph.segmentation.axes import LocalAxes, stretching
+from tissuegraph.segmentation.axes import stretching
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
+from tissuegraph.segmentation.pretrained.ground import Ground
+from tissuegraph.segmentation.pretrained.territories import TERRITORY, Territories, territory
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
 
 STRETCH_POWERS = (4.5, 9.0)
@@ -50,41 +50,42 @@ EXPRESSION = (
 GROUND = ("log reach", "log typical counts", "log typical spacing", "log typical reach")
 FIRST_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND)
 """Names of the features, in order."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What is known of a slide's nuclei, by their number on the slide.
-
-    Attributes
-    ----------
-    outlines, centres, areas
-        [M] polygons, [M, 2] um, [M] um2.
-    spacing
-        [M]: um to the fourth nearest centre.
-    axes
-        The tissue's axis at each.
-    typical_reach
-        um to the tenth nearest transcript, at the slide's mean density.
-    """
-
-    outlines: npt.NDArray[np.object_]
-    centres: Floats
-    areas: Floats
-    spacing: Floats
-    axes: LocalAxes
-    typical_reach: float
+SECOND_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND, *TERRITORY, "is a fragment")
+"""Names of those of the second round; its profiles are those after the first."""
 
 
 def first_evidence(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> npt.NDArray[np.float32]:
     """Features of the first round, [P, len(FIRST_ROUND)]."""
+    parts = (geometry(pairs, ground), expression(pairs, ground, profiles), around(pairs, ground, profiles))
+    return np.concatenate(parts, 1, dtype=np.float32)
+
+
+def second_evidence(
+    pairs: TilePairs,
+    ground: Ground,
+    profiles: CellProfiles,
+    territories: Territories,
+    owner: npt.NDArray[np.int64],
+    is_fragment: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float32]:
+    """Features of the second round, [P, len(SECOND_ROUND)]; `is_fragment` [M] of the tile's cells."""
+    parts = (
+        geometry(pairs, ground),
+        expression(pairs, ground, profiles, owner),
+        around(pairs, ground, profiles),
+        territory(pairs, ground, territories),
+        is_fragment[pairs.cell][:, None],
+    )
+    return np.concatenate(parts, 1, dtype=np.float32)
+
+
+def around(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> Floats:
+    """How dense transcripts are here and on the slide, [P, 4]."""
     typical = np.log1p(np.median(np.asarray(profiles.counts.sum(1))))
     spacing = np.log(np.median(ground.spacing) / 10)
     slide = np.array([typical, spacing, np.log(ground.typical_reach + 0.3)])
     reach = np.log(pairs.reach + 0.3)[pairs.tx]
-    around = np.column_stack([reach, np.broadcast_to(slide, (len(pairs.tx), 3))])
-    parts = (geometry(pairs, ground), expression(pairs, ground, profiles), around)
-    return np.concatenate(parts, 1, dtype=np.float32)
+    return np.column_stack([reach, np.broadcast_to(slide, (len(pairs.tx), 3))])
 
 
 def geometry(pairs: TilePairs, ground: Ground) -> Floats:

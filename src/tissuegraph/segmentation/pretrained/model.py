@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save
 
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
+from tissuegraph.nn.neighbour_lists import NeighbourLists
 from tissuegraph.nn.pairs import PairNet, log_probabilities
-from tissuegraph.segmentation.pretrained.agreement import SECOND_ROUND
-from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND
+from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
 
 KIND, FORMAT = "pairs", 1
@@ -76,7 +76,7 @@ def load_pair_model(folder: Path = SHIPPED) -> PairModel:
             message = "it looks at other features than this version"
             raise ValueError(message)
         first = _network(tensors, "first", len(FIRST_ROUND))
-        second = _network(tensors, "second", len(FIRST_ROUND) + len(SECOND_ROUND))
+        second = _network(tensors, "second", len(SECOND_ROUND))
     except Exception as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         message = (
@@ -102,20 +102,29 @@ def _network(tensors: dict[str, torch.Tensor], name: str, features: int) -> Pair
 
 @torch.inference_mode()
 def probabilities(
-    network: PairNet, features: npt.NDArray[np.float32], pairs: TilePairs
+    network: PairNet,
+    features: npt.NDArray[np.float32],
+    pairs: TilePairs,
+    place: npt.NDArray[np.float32] | None = None,
+    heard: NeighbourLists | None = None,
 ) -> tuple[Floats, Floats]:
-    """Probability of each pair [P] and of none [N], from the features [P, F]."""
+    """Probability of each pair [P] and of none [N].
+
+    features [P, F]; place [P, 2] and `heard` are for a network with layers, see `PairNet.forward`.
+    """
     q, q_none = np.zeros(len(pairs.tx)), np.ones(len(pairs.tokens))
-    for transcripts, chosen in _parts(pairs):
+    for transcripts, chosen in _parts(pairs, AT_A_TIME if heard is None else len(pairs.tokens)):
         tx = torch.from_numpy(pairs.tx[chosen] - transcripts.start)
-        logits, none = network(torch.from_numpy(features[chosen]), tx, transcripts.stop - transcripts.start)
+        where = None if place is None else torch.from_numpy(place[chosen])
+        number = transcripts.stop - transcripts.start
+        logits, none = network(torch.from_numpy(features[chosen]), tx, number, where, heard)
         of_pairs, of_none = log_probabilities(logits, none, tx)
         q[chosen], q_none[transcripts] = of_pairs.exp().numpy(), of_none.exp().numpy()
     return q, q_none
 
 
-def _parts(pairs: TilePairs) -> Iterator[tuple[slice, slice]]:
+def _parts(pairs: TilePairs, size: int) -> Iterator[tuple[slice, slice]]:
     """Slices of transcripts, and of their pairs."""
-    for start in range(0, len(pairs.tokens), AT_A_TIME):
-        end = min(start + AT_A_TIME, len(pairs.tokens))
+    for start in range(0, len(pairs.tokens), size):
+        end = min(start + size, len(pairs.tokens))
         yield slice(start, end), slice(int(pairs.first[start]), int(pairs.first[end]))

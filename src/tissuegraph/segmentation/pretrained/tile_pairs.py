@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tissuegraph import keys
 from tissuegraph.graph.candidates import candidate_pairs
 from tissuegraph.graph.neighbours import nearest_neighbours
+from tissuegraph.nn.neighbour_lists import NeighbourLists
 from tissuegraph.parallel import compiled, over_chunks
 from tissuegraph.segmentation.pretrained.params import (
     CANDIDATES,
@@ -64,11 +65,19 @@ class TilePairs:
     @property
     def nuclear(self) -> Indices:
         """The nucleus in or near which each transcript lies, -1 = none, [N]."""
+        return self.nearest(NUCLEAR_DISTANCE)
+
+    def nearest(self, distance: float, is_nucleus: npt.NDArray[np.bool_] | None = None) -> Indices:
+        """The nearest candidate of each transcript if near enough, else -1, as its number in the tile, [N].
+
+        With `is_nucleus` [M] only among those.
+        """
+        near = self.distance <= distance
+        if is_nucleus is not None:
+            near &= is_nucleus[self.cell]
+        chosen = np.flatnonzero(near)[::-1]
         nearest = np.full(len(self.tokens), -1, np.int64)
-        has = self.first[1:] > self.first[:-1]
-        start = self.first[:-1][has]
-        near = self.distance[start] <= NUCLEAR_DISTANCE
-        nearest[np.flatnonzero(has)[near]] = self.cell[start[near]]
+        nearest[self.tx[chosen]] = self.cell[chosen]
         return nearest
 
     def ahead(self, values: Floats) -> Floats:
@@ -132,3 +141,42 @@ def _ahead(begin, end, first, values, result):  # type: ignore[no-untyped-def]
                 if q != p and values[q] > best:
                     best = values[q]
             result[p] = values[p] - best
+
+
+def pairs_heard(pairs: TilePairs, k: int) -> NeighbourLists:
+    """For each pair, those of the transcript's `k` nearest neighbours with the same cell."""
+    lists = (pairs.first, pairs.cell, pairs.neighbours, pairs.first_neighbour)
+    counts = np.zeros(len(pairs.tx) + 1, np.int64)
+    over_chunks(lambda i, j: _count_heard(i, j, *lists, k, counts), len(pairs.tokens))
+    pointer = np.cumsum(counts)
+    heard = np.empty(pointer[-1], np.int32)
+    over_chunks(lambda i, j: _list_heard(i, j, *lists, k, pointer, heard), len(pairs.tokens))
+    return NeighbourLists(pointer, heard, len(pairs.tx))
+
+
+@compiled
+def _count_heard(begin, end, first, cell, neighbours, first_neighbour, k, counts):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        last = min(first_neighbour[i] + k, first_neighbour[i + 1])
+        for p in range(first[i], first[i + 1]):
+            for e in range(first_neighbour[i], last):
+                j = neighbours[e]
+                for q in range(first[j], first[j + 1]):
+                    if cell[q] == cell[p]:
+                        counts[p + 1] += 1
+                        break
+
+
+@compiled
+def _list_heard(begin, end, first, cell, neighbours, first_neighbour, k, pointer, heard):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
+        last = min(first_neighbour[i] + k, first_neighbour[i + 1])
+        for p in range(first[i], first[i + 1]):
+            place = pointer[p]
+            for e in range(first_neighbour[i], last):
+                j = neighbours[e]
+                for q in range(first[j], first[j + 1]):
+                    if cell[q] == cell[p]:
+                        heard[place] = q
+                        place += 1
+                        break

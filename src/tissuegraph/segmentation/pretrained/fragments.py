@@ -1,0 +1,101 @@
+"""Cells whose nucleus was not seen: where transcripts that no nucleus explains are densest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from scipy.spatial import cKDTree
+
+from tissuegraph.segmentation.pretrained.tile_pairs import Floats, Indices
+from tissuegraph.tiles.survey import Survey
+
+UNEXPLAINED = 0.5
+"""Probability of belonging to none from which on a transcript is unexplained."""
+CORE = 1.5
+"""Radius of a fragment's core, in radii of the slide's typical nucleus: its transcripts are known to be its own."""
+APART = 2.2
+"""Least distance between the middles of two fragments, likewise."""
+FEWEST = 5
+"""Unexplained transcripts that a core needs."""
+LEAST_DEPTH = 0.2
+"""And relative to those in the typical nucleus."""
+LEAST_SHARE = 0.35
+"""Share of the transcripts in the core that must be unexplained."""
+NAME = "fragment-"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a fragment is measured by: the slide's typical nucleus, um, and its transcripts."""
+
+    radius: float
+    depth: float
+
+    @property
+    def core(self) -> float:
+        """Radius of a core, um."""
+        return CORE * self.radius
+
+    @property
+    def reach(self) -> float:
+        """How far around a place transcripts decide whether it is a fragment's middle, um."""
+        return (APART + CORE) * self.radius
+
+
+def sizes_of(areas: Floats, nuclear_depth: Floats) -> Sizes:
+    """Typical radius [um] and transcripts of nuclei, given their areas [M] and counts [M]."""
+    return Sizes(float(np.sqrt(np.median(areas) / np.pi)), float(np.median(nuclear_depth)))
+
+
+def find_middles(
+    positions: Floats, unexplained: npt.NDArray[np.bool_], mine: npt.NDArray[np.bool_], sizes: Sizes
+) -> Floats:
+    """Find where unexplained transcripts are densest, [F, 2].
+
+    A middle is an unexplained transcript with more unexplained ones around it, within a core, than any
+    other one within `APART` has; of equal ones the first. Then it moves to the mean of its core.
+
+    Parameters
+    ----------
+    positions, unexplained
+        [N, 2] um, [N] of all transcripts there, in the order of the source.
+    mine
+        [N], those that may be a middle; all others within `sizes.reach` of them must be there, too.
+    """
+    chosen = np.flatnonzero(unexplained)
+    if len(chosen) < FEWEST:
+        return np.empty((0, 2))
+    tree = cKDTree(positions[chosen])
+    count = np.asarray(tree.query_ball_point(tree.data, sizes.core, return_length=True))
+    dense = np.flatnonzero(mine[chosen] & (count >= max(FEWEST, LEAST_DEPTH * sizes.depth)))
+    around = tree.query_ball_point(tree.data[dense], APART * sizes.radius, return_sorted=True)
+    # argmax gives the first of equal ones
+    peaks = np.array([i for i, near in zip(dense, around, strict=True) if near[np.argmax(count[near])] == i])
+    if len(peaks) == 0:
+        return np.empty((0, 2))
+    every = cKDTree(positions).query_ball_point(tree.data[peaks], sizes.core, return_length=True)
+    peaks = peaks[count[peaks] / np.asarray(every) >= LEAST_SHARE]
+    cores = tree.query_ball_point(tree.data[peaks], sizes.core, return_sorted=True)
+    return np.array([tree.data[core].mean(0) for core in cores]).reshape(-1, 2)
+
+
+def in_cores(positions: Floats, middles: Floats, sizes: Sizes) -> Indices:
+    """The fragment in whose core each transcript lies, the nearest one, -1 = none, [N]."""
+    if len(middles) == 0:
+        return np.full(len(positions), -1, np.int64)
+    distance, nearest = cKDTree(middles).query(positions)
+    return np.where(np.asarray(distance) <= sizes.core, nearest, -1).astype(np.int64)
+
+
+def with_fragments(survey: Survey, middles: Floats, sizes: Sizes) -> Survey:
+    """The survey with a disc as large as the typical nucleus for every fragment, after the nuclei."""
+    discs = shapely.buffer(shapely.points(middles), sizes.radius, quad_segs=4)
+    names = np.array([f"{NAME}{number}" for number in range(1, len(middles) + 1)], object)
+    return replace(
+        survey,
+        outlines=np.concatenate([survey.outlines, discs]),
+        boundary_ids=np.concatenate([survey.boundary_ids, names]),
+    )
