@@ -119,6 +119,40 @@ def test_calibration(judged, slide):
     assert float(curve.true @ curve.items) == pytest.approx(sum(came_true))
 
 
+def test_calibration_by_kind(lattice, judged, slide, monkeypatch):
+    assert list(judged.reliability_by_kind) == [METHOD]
+    assert list(judged.reliability_by_kind[METHOD]) == ["cytoplasmic"]  # of the others there are too few
+    monkeypatch.setattr("tissuegraph.metrics.segmentation.CALIBRATION_ITEMS", 300)
+    more = tg.evaluate(lattice / "method.parquet", lattice / "truth.parquet", bundle=lattice / "bundle")
+    curves, figures = more.reliability_by_kind[METHOD], more[METHOD]
+    assert figures.calibration_error == judged[METHOD].calibration_error
+    assigned = slide.assigned[METHOD]
+    right = plain.right(slide.true, assigned, slide.seen)
+    places = [
+        kind_of(cell, nucleus, slide.seen) for cell, nucleus in zip(assigned, slide.nucleus, strict=True)
+    ]
+    members = {kind: [i for i, one in enumerate(places) if one == kind] for kind in set(places) - {None}}
+    by_number = sorted(range(len(GENES)), key=lambda gene: (slide.gene.count(gene), gene))
+    rare = by_number[:2]
+    assert slide.gene.count(by_number[2]) > len(assigned) / 10 - sum(map(slide.gene.count, rare)) >= 0
+    members["rare genes"] = [i for i, cell in enumerate(assigned) if cell and slide.gene[i] in rare]
+    assert set(curves) == set(members)
+    for kind, kept in members.items():
+        wanted = plain.calibration_error([slide.confidence[i] for i in kept], [right[i] for i in kept], 15)
+        field = "calibration_error_" + kind.replace(" ", "_")
+        assert getattr(figures, field) == pytest.approx(wanted)
+        assert curves[kind].items.sum() == len(kept)
+        assert float(curves[kind].true @ curves[kind].items) == pytest.approx(sum(right[i] for i in kept))
+
+
+def kind_of(cell, nucleus, seen):
+    if cell is None:
+        return None
+    if cell not in seen:
+        return "fragments"
+    return "cytoplasmic" if nucleus is None else "nuclear"
+
+
 @pytest.mark.parametrize("name", [METHOD, VENDOR, NUCLEI_ONLY])
 def test_purity_without_a_truth(judged, slide, name):
     figures, assigned = judged[name], slide.assigned[name]

@@ -49,7 +49,13 @@ def test_the_json_is_valid_and_complete(judged, written):
     assert method["curve"]["mecr"] == judged.curves["method"].mecr
     assert method["curve"]["share"][0] == 0.3
     assert method["reliability"]["items"] == judged.reliability["method"].items.tolist()
-    assert (rule["curve"], rule["reliability"]) == (None, None)
+    assert method["reliability_by_kind"] == {
+        "cytoplasmic": {
+            name: values.tolist()
+            for name, values in judged.reliability_by_kind["method"]["cytoplasmic"]._asdict().items()
+        }
+    }
+    assert (rule["curve"], rule["reliability"], rule["reliability_by_kind"]) == (None, None, {})
 
 
 def test_the_json_names_the_markers(judged, written):
@@ -73,6 +79,7 @@ def bare(**figures):
         share_by_gene={"one": {"G": math.nan}, "nothing": {"G": 0.0}},
         curves={},
         reliability={},
+        reliability_by_kind={},
         genes=["G"],
         provenance={},
     )
@@ -142,11 +149,25 @@ def test_every_segmentation_is_drawn_where_it_belongs(judged):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(judged)
 
 
+def test_kinds_are_drawn_where_one_segmentation_alone_says_how_sure_it_is(judged):
+    panel = draw_evaluation(judged).axes[2]
+    error = judged["method"].calibration_error_cytoplasmic
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == [f"cytoplasmic, ECE {error:.3f}"]
+    two = dict.fromkeys(("method", VENDOR), judged.reliability["method"])
+    panel = draw_evaluation(dataclasses.replace(judged, reliability=two)).axes[2]
+    assert panel.get_legend() is None
+    assert len(panel.lines) == 1 + len(two)
+
+
 def test_colours_tell_segmentations_apart(judged):
     others = [f"tool {i}" for i in range(6)]
     names = [*others, VENDOR, NUCLEI_ONLY, TRUE_OUTLINES]
     many = dataclasses.replace(
-        judged, figures=dict.fromkeys(names, judged[VENDOR]), curves={}, reliability={}
+        judged,
+        figures=dict.fromkeys(names, judged[VENDOR]),
+        curves={},
+        reliability={},
+        reliability_by_kind={},
     )
     figure = draw_evaluation(many)
     colours = [to_hex(bar.get_facecolor()) for bar in figure.axes[0].patches]
@@ -185,12 +206,25 @@ def test_no_number_is_cut_on_a_narrow_terminal(judged, width, is_terminal):
     text = said(judged, width=width, force_terminal=is_terminal)
     lines = [line.split() for line in text.splitlines() if line.startswith(" method")]
     shown = [word for line in lines for word in line[2:]]
-    values = [(getattr(judged["method"], one.field), one.digits) for one in MEASURES]
+    measured = [
+        one for one in MEASURES if any(getattr(other, one.field) is not None for other in judged.values())
+    ]
+    values = [(getattr(judged["method"], one.field), one.digits) for one in measured]
     assert shown == ["-" if value is None else f"{value:,.{digits}f}" for value, digits in values]
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= (width if is_terminal else WIDTH_OF_A_FILE)
-    for measure in MEASURES:
+    for measure in measured:
         assert all(word in text for word in measure.title.split())
+
+
+def test_calibration_by_kind_is_shown_of_what_promises_something(judged):
+    text = said(judged, width=200, force_terminal=True)
+    _, _, rest = text.partition("calibration error by kind")
+    table, _, _ = rest.partition("purity, without truth")
+    rows = [line.split() for line in table.splitlines() if any(name in line for name in judged)]
+    shown = judged["method"].share_assigned, judged["method"].calibration_error_cytoplasmic
+    assert rows == [["method", *(f"{value:.3f}" for value in shown)]]
+    assert "nuclear" not in table  # too few
 
 
 def test_only_what_was_measured_is_shown():

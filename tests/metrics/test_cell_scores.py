@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from tissuegraph.errors import InputError
 from tissuegraph.metrics.segmentation import (
+    KINDS,
     adjusted_rand,
     expected_calibration_error,
+    kinds_of_transcripts,
     match_one_to_one,
     overlaps,
     reliability,
@@ -127,3 +129,30 @@ def test_reliability_by_hand():
     assert curve.promised == pytest.approx([0.1, 0.3, 1.0])  # the third quarter has none
     assert curve.true.tolist() == [0, 0.5, 1]
     assert curve.items.tolist() == [1, 2, 1]
+
+
+def test_kinds_by_hand():
+    cell = np.array([0, 0, 1, 1, 2, -1, 0, 1, 2, 0, -1])
+    inside = np.array([0, -1, 0, -1, -1, 0, 0, 0, 1, -1, -1])
+    gene = np.array([3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])  # gene 3 once of eleven, 0 and 2 never
+    found = kinds_of_transcripts(cell, inside, gene, np.array([True, True, False]))
+    assert tuple(found) == KINDS
+    members = {kind: np.flatnonzero(member).tolist() for kind, member in found.items()}
+    # transcript 8 lies in the nucleus of another cell, but was given to one without
+    wanted = {"nuclear": [0, 2, 6, 7], "cytoplasmic": [1, 3, 9], "rare genes": [0], "fragments": [4, 8]}
+    assert members == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 2), st.integers(0, 20)), min_size=1, max_size=80)
+)
+def test_each_assigned_transcript_is_of_one_place_and_rare_genes_are_few(rows):
+    cell, inside, gene = columns(rows)
+    found = kinds_of_transcripts(cell, inside, gene, np.arange(5) < 3)
+    placed = sum(found[kind].astype(int) for kind in ("nuclear", "cytoplasmic", "fragments"))
+    assert placed.tolist() == (cell >= 0).astype(int).tolist()
+    rare, others = (set(gene[member].tolist()) for member in (found["rare genes"], cell >= 0))
+    counts = np.bincount(gene)
+    assert sum(counts[one] for one in rare) <= len(rows) / 10
+    assert all(counts[one] <= counts[other] for one in rare for other in others - rare)

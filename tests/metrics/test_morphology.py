@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tissuegraph.metrics.segmentation import Morphology, morphology
+from tissuegraph.metrics.segmentation import Morphology, morphology, outline_iou
 from tissuegraph.shapes import aspect_ratio, solidity
 
 SQUARE, RECTANGLE = shapely.box(0, 0, 4, 4), shapely.box(10, 0, 18, 2)
@@ -98,3 +98,13 @@ def test_hulls_are_those_of_each_cell_alone(positions, cells):
         assert found.elongation >= 1 - 1e-9
     else:
         assert found == Morphology(None, None, None, None)
+
+
+def test_outline_iou_by_hand():
+    shifted = shapely.affinity.translate(SQUARE, 2)
+    given = np.array([SQUARE, shifted, RECTANGLE, None, SQUARE, shapely.Polygon()])
+    true = np.array([SQUARE, SQUARE, SQUARE, SQUARE, None, shapely.Polygon()])
+    expected = [1, 8 / 24, 0, np.nan, np.nan, np.nan]
+    assert outline_iou(given, true) == pytest.approx(expected, nan_ok=True)
+    assert outline_iou(true, given) == pytest.approx(expected, nan_ok=True)
+    assert outline_iou(given[:0], true[:0]).shape == (0,)

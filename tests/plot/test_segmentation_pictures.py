@@ -82,5 +82,18 @@ def test_reliability_curves(ax):
     assert ax.collections[0].get_sizes().tolist() == [8 + 15, 8 + 60]
 
 
+def test_kinds_are_thin_lines_with_a_legend_of_their_own(ax):
+    curves = {"a": ([0.2, 0.9], [0.1, 0.8], [10, 40])}
+    kinds = {"nuclear": ([0.1, 0.5, 0.9], [0.9, 0.4, 1.0], [3, 60, 70]), "rare": ([0.6], [0.5], [80])}
+    reliability_curves(curves, STYLES, ax, kinds=kinds)
+    _, nuclear, rare, own = ax.lines
+    assert (list(nuclear.get_xdata()), list(nuclear.get_ydata())) == ([0.5, 0.9], [0.4, 1])  # 3 are noise
+    assert list(rare.get_xdata()) == [0.6]
+    assert nuclear.get_color() != rare.get_color()
+    assert nuclear.get_linewidth() < own.get_linewidth()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["nuclear", "rare"]
+    assert ax.get_legend_handles_labels()[1] == []  # no entries of a legend that is shared
+
+
 def test_no_two_colours_are_alike():
     assert len({*COLOURS, ORANGE, GREY}) == len(COLOURS) + 2

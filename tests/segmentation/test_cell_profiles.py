@@ -11,8 +11,11 @@ from drawn_pairs import profiles_of
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
+from tissuegraph.errors import InputError
+from tissuegraph.io.profiles import ReferenceProfiles
 from tissuegraph.segmentation.pretrained.cell_profiles import (
     CELLS_A_TYPE,
+    MOST_FREE_TYPES,
     MOST_TYPES,
     PRIOR,
     CellProfiles,
@@ -183,3 +186,132 @@ def test_a_gene_without_counts_speaks_for_no_cell():
     assert full[:, 7].max() <= 0
     assert np.isfinite(full).all()
     assert np.isfinite(without).all()
+
+
+def reference_of(profile: np.ndarray) -> ReferenceProfiles:
+    return ReferenceProfiles(tuple(f"type {number}" for number in range(len(profile))), np.array(profile))
+
+
+def divergence(true: np.ndarray, found: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence of what is expected of the cells from the truth."""
+    return float((true * np.log(true / found)).sum(1).mean())
+
+
+def misfit(found: CellProfiles, profile: np.ndarray, kind: np.ndarray) -> float:
+    return divergence(profile[kind], found.membership @ found.types)
+
+
+def other_platform(profile: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The same types, seen by a platform with other efficiencies, in counts that are no shares."""
+    return 1e4 * profile * np.exp(np.random.default_rng(seed).normal(0, 0.8, profile.shape[1]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_reference_helps_where_counts_are_few(seed):
+    counts, kind, profile = planted(seed, cells=250, depth=12, types=6)
+    found = find_profiles(counts, reference=reference_of(other_platform(profile)))
+    check_shares(found, *counts.shape)
+    assert len(found.types) == 6
+    assert misfit(found, profile, kind) < 0.7 * misfit(find_profiles(counts), profile, kind)
+    assert (found.membership.argmax(1) == kind).mean() > 0.8
+
+
+def test_the_efficiency_of_a_platform_is_found():
+    counts, kind, profile = planted(0, cells=400, depth=60)
+    same = find_profiles(counts, reference=reference_of(profile))
+    other = find_profiles(counts, reference=reference_of(other_platform(profile)))
+    assert misfit(same, profile, kind) < 0.03
+    assert misfit(other, profile, kind) < 0.04
+    assert (other.membership.argmax(1) == same.membership.argmax(1)).mean() > 0.98
+
+
+def test_the_scale_of_a_reference_and_of_each_of_its_types_plays_no_role():
+    counts, _, profile = planted(1)
+    one = find_profiles(counts, reference=reference_of(profile))
+    other = find_profiles(counts, reference=reference_of(profile * [[1.0], [7], [1e5], [1e-4]]))
+    assert other.types == pytest.approx(one.types)
+    assert other.membership == pytest.approx(one.membership)
+
+
+def test_genes_that_the_reference_lacks_come_from_the_slide():
+    counts, kind, profile = planted(2, cells=400, depth=40)
+    part = profile.copy()
+    part[:, ::3] = np.nan
+    part[1, 1:9] = np.nan  # a table may miss a value, too
+    part[:, 4] = 0  # never seen at all, which on the slide it is
+    found = find_profiles(counts, reference=reference_of(part))
+    check_shares(found, *counts.shape)
+    assert (found.membership.argmax(1) == kind).mean() > 0.93
+    assert misfit(found, profile, kind) < 0.06
+    unknown = np.log(found.types[:, ::3] / found.mean[::3]).ravel()
+    assert np.corrcoef(unknown, np.log(profile[:, ::3] / found.mean[::3]).ravel())[0, 1] > 0.9
+
+
+def test_a_gene_that_no_one_saw_speaks_for_no_type():
+    counts, _, profile = planted(3)
+    counts = counts.toarray()
+    counts[:, 5] = 0
+    profile[:, 5] = np.nan
+    found = find_profiles(sparse.csr_matrix(counts), reference=reference_of(profile))
+    assert np.abs(found.type_ratios[:, 5]).max() < 0.7  # a fold of two at most, for so little was expected
+
+
+def test_types_that_are_not_on_the_slide_are_left_out():
+    counts, kind, profile = planted(4, types=4)
+    more = np.random.default_rng(9).gamma(1, 1, (12, profile.shape[1])) ** 2
+    found = find_profiles(counts, reference=reference_of(np.vstack([profile, more])))
+    assert 4 <= len(found.types) <= 8
+    assert (found.membership.argmax(1) == kind).mean() > 0.95
+
+
+def test_types_that_the_reference_lacks_are_found_beside_it():
+    counts, kind, profile = planted(5, cells=400, depth=60, types=5)
+    whole = find_profiles(counts, reference=reference_of(profile))
+    assert len(whole.types) == 5
+    found = find_profiles(counts, reference=reference_of(profile[:3]))
+    assert 5 <= len(found.types) <= 3 + MOST_FREE_TYPES
+    assert misfit(found, profile, kind) < 0.1
+    known = kind < 3
+    assert (found.membership.argmax(1) == kind)[known].mean() > 0.95
+    assert (found.membership.argmax(1) >= 3)[~known].mean() > 0.95
+
+
+def test_the_same_reference_gives_the_same_bits():
+    counts, _, profile = planted(6)
+    one, other = (find_profiles(counts.copy(), reference=reference_of(profile[:3])) for _ in range(2))
+    for name in ("types", "membership", "mean"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+@pytest.mark.parametrize("cells", [np.zeros((0, 4)), np.zeros((3, 4)), np.full((60, 4), 9.0), np.eye(4) * 90])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        [[1.0, 2, 3, 4]],
+        [[1.0, 0, 0, 0], [0, 1, 0, 0]],
+        [[np.nan, 1, 1, 1], [1, np.nan, np.nan, np.nan], [0, 0, 0, np.nan]],
+        [[np.nan, np.nan, 5, 0], [np.nan] * 4],
+    ],
+    ids=["one type", "one gene each", "hardly known", "nothing known of one"],
+)
+def test_odd_references_give_finite_profiles_without_a_warning(cells, profile):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_profiles(sparse.csr_matrix(cells), reference=reference_of(np.array(profile)))
+        check_shares(found, *cells.shape)
+        for ratios in (*found.log_ratios(np.arange(len(cells))), found.type_ratios):
+            assert np.isfinite(ratios).all()
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        (np.ones((2, 3)), r"shape \(2, 3\), expected \(2, 4\)"),
+        (np.zeros((2, 4)), "expresses none"),
+        (np.full((2, 4), np.nan), "expresses none"),
+        (np.zeros((0, 4)), "expresses none"),
+    ],
+)
+def test_a_reference_that_says_nothing_is_refused(profile, message):
+    with pytest.raises(InputError, match=message):
+        find_profiles(sparse.csr_matrix(np.ones((5, 4))), reference=reference_of(profile))

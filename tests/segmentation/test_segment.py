@@ -165,7 +165,7 @@ def test_every_gene_of_the_panel_is_in_var(transcripts, cells):
     assert cells.var_names.to_list() == genes.filter(genes.str.starts_with("GENE")).to_list()
 
 
-def test_every_cell_has_one_valid_polygon_that_holds_its_transcripts(transcripts, cells, run):
+def test_every_cell_has_one_valid_polygon_that_shares_no_ground(transcripts, cells, run):
     outlines = gpd.read_parquet(run / "cell_boundaries.parquet")
     assert outlines["cell_id"].to_list() == cells.obs_names.to_list()
     assert (outlines.geom_type == "Polygon").all()
@@ -175,7 +175,9 @@ def test_every_cell_has_one_valid_polygon_that_holds_its_transcripts(transcripts
     x, y = (assigned[f"{axis}_location"].to_numpy() for axis in "xy")
     owner = of_cell.loc[assigned["assigned_cell_id"].to_list()].to_numpy()
     held = pl.DataFrame({"cell": assigned["assigned_cell_id"], "held": shapely.intersects_xy(owner, x, y)})
-    assert held.group_by("cell").agg(pl.col("held").mean())["held"].min() >= 0.9
+    shares = held.group_by("cell").agg(pl.col("held").mean())["held"]
+    assert shares.quantile(0.05) >= 0.9  # cells whose transcripts interleave share the ground
+    assert shapely.area(outlines.union_all()) == pytest.approx(outlines.area.sum(), rel=1e-6)
 
 
 def test_run_json_says_what_was_done(slide, run, card):

@@ -19,7 +19,14 @@ from tissuegraph.evaluation.assignments import Assignment
 from tissuegraph.evaluation.cells import CellNames, judged_part, method_of
 from tissuegraph.evaluation.figures import Figures
 from tissuegraph.evaluation.inputs import open_inputs
-from tissuegraph.evaluation.measure import Ground, Method, curve, measure, reliability
+from tissuegraph.evaluation.measure import (
+    Ground,
+    Method,
+    curve,
+    measure,
+    reliability,
+    reliability_by_kind,
+)
 from tissuegraph.evaluation.reference import read_reference
 from tissuegraph.evaluation.result import TRUE_OUTLINES, VENDOR, Evaluation
 from tissuegraph.evaluation.rules import best_distance, simple_rules
@@ -128,6 +135,9 @@ def evaluate(
         share_by_gene={name: _by_gene(method, slide) for name, method in methods.items()},
         curves=_where_known({name: curve(method, ground) for name, method in methods.items()}),
         reliability=_where_known({name: reliability(method, ground) for name, method in methods.items()}),
+        reliability_by_kind={
+            name: found for name, method in methods.items() if (found := reliability_by_kind(method, ground))
+        },
         genes=slide.genes,
         provenance={
             "version": version("tissuegraph"),
@@ -199,6 +209,7 @@ def _in_numbers(
         true_cell=true_cell,
         is_seen=is_seen,
         vendor=None if vendor is None else vendor.cell,
+        true_outlines=None if known is None or known.outlines is None else names.by_code(known.outlines),
     )
     methods |= {name: Method(cell) for name, cell in simple_rules(slide).items()}
     methods |= _oracles(slide, known, names, ground)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WITH_TRUTH, COUNTS, PURITY, SHAPE = "with the truth", "counts", "purity, without truth", "shape"
-GROUPS = (WITH_TRUTH, PURITY, COUNTS, SHAPE)
+from tissuegraph.metrics.segmentation import KINDS
+
+WITH_TRUTH, CALIBRATION = "with the truth", "calibration error by kind"
+COUNTS, PURITY, SHAPE = "counts", "purity, without truth", "shape"
+GROUPS = (WITH_TRUTH, CALIBRATION, PURITY, COUNTS, SHAPE)
 LOWER, HIGHER = "lower is better", "higher is better"
 
 
@@ -36,8 +39,18 @@ class Figures:
     """Mean over true cells of the largest intersection over union with a predicted cell."""
     cell_f1: float | None = None
     """F1 of finding cells, at an intersection over union above a half."""
+    outline_iou: float | None = None
+    """Median intersection over union of the cells' polygons with the true outlines of the same cells."""
     calibration_error: float | None = None
     """Expected calibration error of the assignment's probability."""
+    calibration_error_nuclear: float | None = None
+    """The same, of transcripts in nuclei that were assigned to a cell with a seen nucleus."""
+    calibration_error_cytoplasmic: float | None = None
+    """The same, of transcripts in no nucleus that were assigned to a cell with a seen nucleus."""
+    calibration_error_rare_genes: float | None = None
+    """The same, of the rarest genes that make up a tenth of the transcripts together."""
+    calibration_error_fragments: float | None = None
+    """The same, of transcripts that were assigned to a cell without a seen nucleus."""
 
     mecr: float | None = None
     """Mutually exclusive co-expression rate."""
@@ -75,6 +88,13 @@ class Figures:
     """Share of assigned transcripts outside their cell's polygon."""
 
 
+EVERY_KIND = "every kind"
+FIELD_OF_KIND = {EVERY_KIND: "calibration_error"} | {
+    kind: f"calibration_error_{kind.replace(' ', '_')}" for kind in KINDS
+}
+"""Which field holds the calibration error of a kind of transcripts."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """How a field of `Figures` is shown."""
@@ -94,7 +114,9 @@ MEASURES = (
     Measure("adjusted_rand", "ARI", WITH_TRUTH, better=HIGHER),
     Measure("cell_iou", "cell IoU", WITH_TRUTH, better=HIGHER),
     Measure("cell_f1", "cell F1", WITH_TRUTH, better=HIGHER),
+    Measure("outline_iou", "outline IoU", WITH_TRUTH, better=HIGHER),
     Measure("calibration_error", "ECE", WITH_TRUTH, better=LOWER),
+    *(Measure(FIELD_OF_KIND[kind], kind, CALIBRATION, better=LOWER) for kind in KINDS),
     Measure("mecr", "MECR", PURITY, digits=4, better=LOWER),
     Measure("mecr_equal_share", "MECR, equal share", PURITY, digits=4, better=LOWER),
     Measure("relative_coexpression", "relative MECR, equal share", PURITY, better=LOWER),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from tissuegraph.evaluation.figures import Figures
+from tissuegraph.evaluation.figures import EVERY_KIND, FIELD_OF_KIND, Figures
 from tissuegraph.metrics import segmentation as metrics
 from tissuegraph.metrics.segmentation import Codes, Encoded, Markers, Reliability
 
@@ -18,6 +18,13 @@ CURVE_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the transcripts at which a method that knows how sure it is shows its purity."""
 
 Floats = npt.NDArray[np.float64]
+
+
+class _Promises(NamedTuple):
+    """Probabilities, and whether they came true."""
+
+    probability: Floats
+    right: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Ground:
         (N,) and (C,): the true cells, and which of them had a nucleus that was seen; None without a truth.
     vendor
         (N,): the vendor's cells, None where there are none.
+    true_outlines
+        (C,) polygons by cell, None where there is none; None where they are not known.
     """
 
     gene: Codes
@@ -73,6 +82,7 @@ class Ground:
     true_cell: Codes | None
     is_seen: npt.NDArray[np.bool_] | None
     vendor: Codes | None
+    true_outlines: npt.NDArray[np.object_] | None = None
 
     @cached_property
     def nuclear(self) -> sparse.csr_matrix:
@@ -109,8 +119,14 @@ def measure(method: Method, ground: Ground, equal_share: float) -> Figures:
 
 def reliability(method: Method, ground: Ground) -> Reliability | None:
     """Compare the method's probabilities with the truth; None without a truth, or with too few of them."""
-    promised = _promised(method, ground)
-    return None if promised is None else metrics.reliability(*promised)
+    promises = _promises(method, ground).get(EVERY_KIND)
+    return None if promises is None else metrics.reliability(*promises)
+
+
+def reliability_by_kind(method: Method, ground: Ground) -> dict[str, Reliability]:
+    """Do the same for each kind of transcripts (`metrics.KINDS`) of which there are enough."""
+    promises = _promises(method, ground)
+    return {kind: metrics.reliability(*promises[kind]) for kind in metrics.KINDS if kind in promises}
 
 
 def curve(method: Method, ground: Ground) -> Curve | None:
@@ -189,7 +205,6 @@ def _against_truth(method: Method, ground: Ground) -> dict[str, Any]:
         return {}
     scores = metrics.score_codes(Encoded(ground.true_cell, method.cell, ground.is_seen))
     cells = metrics.score_cells(ground.true_cell, method.cell)
-    promised = _promised(method, ground)
     return {
         "f1": scores.f1,
         "precision": scores.precision,
@@ -198,17 +213,40 @@ def _against_truth(method: Method, ground: Ground) -> dict[str, Any]:
         "adjusted_rand": metrics.adjusted_rand(ground.true_cell, method.cell),
         "cell_iou": cells.iou,
         "cell_f1": cells.cell_f1,
-        "calibration_error": None if promised is None else metrics.expected_calibration_error(*promised),
+        "outline_iou": _outline_iou(method, ground),
+        **_calibration(method, ground),
     }
 
 
-def _promised(method: Method, ground: Ground) -> tuple[Floats, npt.NDArray[np.bool_]] | None:
-    """Return the probabilities of the assigned transcripts and whether they are right."""
-    if ground.true_cell is None or ground.is_seen is None or not method.is_probability:
+def _outline_iou(method: Method, ground: Ground) -> float | None:
+    """Return the median over the cells that have a polygon here and in the truth; None without any."""
+    if method.outlines is None or ground.true_outlines is None:
         return None
+    found = metrics.outline_iou(method.outlines, ground.true_outlines)
+    known = found[np.isfinite(found)]
+    return float(np.median(known)) if len(known) else None
+
+
+def _calibration(method: Method, ground: Ground) -> dict[str, float]:
+    """Expected calibration errors, by the names of their fields in `Figures`."""
+    least = metrics.CALIBRATION_ITEMS
+    return {
+        FIELD_OF_KIND[kind]: metrics.expected_calibration_error(*promises, min_items=least)
+        for kind, promises in _promises(method, ground).items()
+    }
+
+
+def _promises(method: Method, ground: Ground) -> dict[str, _Promises]:
+    """Return the probabilities of the assigned transcripts, of all and by kind, where they are enough."""
+    if ground.true_cell is None or ground.is_seen is None or not method.is_probability:
+        return {}
     confidence = np.asarray(method.confidence, np.float64)
     said = (method.cell >= 0) & np.isfinite(confidence)
-    if said.sum() < metrics.CALIBRATION_ITEMS:
-        return None
     right = metrics.right_codes(Encoded(ground.true_cell, method.cell, ground.is_seen))
-    return confidence[said], right[said]
+    kinds = metrics.kinds_of_transcripts(method.cell, ground.inside, ground.gene, ground.is_seen)
+    members = {EVERY_KIND: said, **{kind: said & member for kind, member in kinds.items()}}
+    return {
+        kind: _Promises(confidence[member], right[member])
+        for kind, member in members.items()
+        if member.sum() >= metrics.CALIBRATION_ITEMS
+    }

@@ -9,9 +9,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tissuegraph.evaluation.figures import MEASURES
+from tissuegraph.evaluation.figures import FIELD_OF_KIND, MEASURES
 from tissuegraph.evaluation.result import TRUE_OUTLINES, VENDOR, Evaluation
 from tissuegraph.evaluation.rules import BEST_DISTANCE, DISTANCES, NUCLEI_ONLY, VORONOI, nearest_name
+from tissuegraph.metrics.segmentation import Reliability
 from tissuegraph.plot.segmentation import (
     BLACK,
     COLOURS,
@@ -30,6 +31,7 @@ CURVES_NOTE = "dashed: the transcripts that a segmentation is least sure of are 
 NEAREST = [nearest_name(distance) for distance in DISTANCES]
 
 Panel = Callable[[Axes], Axes]
+Points = tuple[list[float], list[float], list[int]]
 
 
 def draw_evaluation(evaluation: Evaluation) -> Figure:
@@ -65,12 +67,26 @@ def _with_truth(evaluation: Evaluation, styles: dict[str, Style]) -> list[Panel]
         lambda ax: precision_recall(points, styles, ax, line=[NUCLEI_ONLY, *NEAREST]),
     ]
     if evaluation.reliability:
-        curves = {
-            name: (one.promised.tolist(), one.true.tolist(), one.items.tolist())
-            for name, one in evaluation.reliability.items()
-        }
-        panels.append(lambda ax: reliability_curves(curves, styles, ax))
+        curves = {name: _points(one) for name, one in evaluation.reliability.items()}
+        kinds = _kinds(evaluation)
+        panels.append(lambda ax: reliability_curves(curves, styles, ax, kinds=kinds))
     return panels
+
+
+def _kinds(evaluation: Evaluation) -> dict[str, Points]:
+    """Return the reliability of each kind of transcripts, if one segmentation alone gives probabilities."""
+    if len(evaluation.reliability) != 1:
+        return {}
+    (name,) = evaluation.reliability
+    error = {kind: getattr(evaluation[name], field) for kind, field in FIELD_OF_KIND.items()}
+    return {
+        f"{kind}, ECE {error[kind]:.3f}": _points(one)
+        for kind, one in evaluation.reliability_by_kind.get(name, {}).items()
+    }
+
+
+def _points(one: Reliability) -> Points:
+    return one.promised.tolist(), one.true.tolist(), one.items.tolist()
 
 
 def _purity(evaluation: Evaluation, styles: dict[str, Style]) -> list[Panel]:

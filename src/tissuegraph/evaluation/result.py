@@ -34,6 +34,9 @@ class Evaluation(Mapping[str, Figures]):
         By name, for methods that say how sure they are: purity at smaller and smaller shares assigned.
     reliability
         By name, for methods that give probabilities, if there is a truth.
+    reliability_by_kind
+        By name, the same for each kind of transcripts (nuclear, cytoplasmic, of rare genes, in cells without
+        a nucleus) of which there are enough.
     genes
         The slide's genes, in the order of the arrays.
     provenance
@@ -48,6 +51,7 @@ class Evaluation(Mapping[str, Figures]):
     share_by_gene: dict[str, dict[str, float]]
     curves: dict[str, Curve]
     reliability: dict[str, Reliability]
+    reliability_by_kind: dict[str, dict[str, Reliability]]
     genes: list[str]
     provenance: dict[str, Any]
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tissuegraph.evaluation.figures import (
+    CALIBRATION,
     COUNTS,
     GROUPS,
     MEASURES,
@@ -18,6 +19,7 @@ from tissuegraph.evaluation.figures import (
 )
 from tissuegraph.evaluation.result import Evaluation
 from tissuegraph.evaluation.slide import MIN_QV
+from tissuegraph.metrics.segmentation import CALIBRATION_ITEMS
 
 WIDTH_OF_A_FILE = 130
 """Characters a line where the output is no terminal."""
@@ -62,6 +64,8 @@ def _table(evaluation: Evaluation, group: str, chosen: list[Measure]) -> Table:
     for title in ("assigned", *(one.title for one in chosen)):
         table.add_column("\n".join(title.split()), justify="right", vertical="bottom", no_wrap=True)
     for name, figures in evaluation.items():
+        if group == CALIBRATION and all(getattr(figures, one.field) is None for one in chosen):
+            continue  # most promise nothing
         table.add_row(name, _text(figures.share_assigned, 3), *(_shown(one, figures) for one in chosen))
     return table
 
@@ -72,6 +76,11 @@ def _caption(evaluation: Evaluation, group: str) -> str | None:
             f"{len(evaluation.markers.genes)} markers of {len(evaluation.markers.types)} types from "
             f"{evaluation.marker_source}; equal share: thinned at random to {evaluation.equal_share:.0%} "
             "of the transcripts"
+        )
+    if group == CALIBRATION:
+        return (
+            "in a nucleus or not; genes that make up the rarest tenth of the transcripts; cells without a "
+            f"nucleus; where there are {CALIBRATION_ITEMS:,} transcripts"
         )
     if group == WITH_TRUTH:
         return "the nearest nucleus's best distance is chosen by the truth itself"

@@ -39,6 +39,9 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
                 },
                 "curve": _plain(evaluation.curves.get(name)),
                 "reliability": _plain(evaluation.reliability.get(name)),
+                "reliability_by_kind": {
+                    kind: _plain(one) for kind, one in evaluation.reliability_by_kind.get(name, {}).items()
+                },
             }
             for name, figures in evaluation.items()
         },

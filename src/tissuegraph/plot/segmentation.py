@@ -13,6 +13,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
 ORANGE = "#E69F00"
 GREY = "#8c8c8c"
 BLACK = "#222222"
+KIND_COLOURS = ("#009E73", "#56B4E9", "#CC79A7", "#D55E00")
+FEWEST_IN_A_DOT = 50
+"""Transcripts below which the share that is right is noise, in a line without dots that would tell."""
 LABEL_WIDTH = 28
 """Characters of a name before it is broken, so that labels leave room for the picture."""
 
@@ -93,6 +96,8 @@ def reliability_curves(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[int]]],
     styles: Mapping[str, Style],
     ax: Axes,
+    *,
+    kinds: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[int]]] | None = None,
 ) -> Axes:
     """Draw the share that came true against the probability promised; on the diagonal, both agree.
 
@@ -100,8 +105,17 @@ def reliability_curves(
     ----------
     curves
         By name: promised, true, and the number of transcripts, which sets the size of the dots.
+    kinds
+        The same for kinds of transcripts: thin lines under the others, named in a legend of their own.
     """
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    thin = []
+    for number, (promised, true, items) in enumerate((kinds or {}).values()):
+        many = [i for i, item in enumerate(items) if item >= FEWEST_IN_A_DOT]
+        x, y = [promised[i] for i in many], [true[i] for i in many]
+        thin += ax.plot(x, y, color=KIND_COLOURS[number % len(KIND_COLOURS)], linewidth=1)
+    if kinds:
+        ax.legend(thin, list(kinds), fontsize=7, frameon=False, loc="lower right")
     for name, (promised, true, items) in curves.items():
         colour, most = styles[name].colour, max(items)
         ax.plot(promised, true, color=colour, linewidth=1.2)

@@ -1,23 +1,30 @@
-"""Outlines of cells, around their nucleus and their transcripts."""
+"""Outlines of cells, around their nucleus and their transcripts, disjoint on the whole slide."""
 
 from __future__ import annotations
 
 import numpy as np
 import shapely
 
+from tissuegraph.segmentation.outlines.contours import contours
+from tissuegraph.segmentation.outlines.disjoint import cores, with_cores, with_lost
+from tissuegraph.segmentation.outlines.territories import cell_before, territories
+
 KEPT_SHARE = 0.95
-"""Share of a cell's transcripts, the nearest to its middle, that its outline is drawn around."""
-HULL_RATIO = 0.5
-"""Of the concave hull: 1 is convex, smaller follows the points more closely."""
-ROOM = 0.05
-"""um by which an outline is grown, so that the transcripts on its corners lie inside."""
+"""Share of a cell's transcripts, the nearest to its middle, that say where it is drawn."""
+FARTHEST = 100.0
+"""um from its middle beyond which a cell is not drawn around its transcripts."""
 
 
 def cell_outlines(positions: np.ndarray, cell: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
-    """Draw one valid polygon a cell: the concave hull of its nucleus and nearly all its transcripts.
+    """Draw one smooth polygon a cell; no two overlap.
 
-    The farthest 5% of the transcripts, by their distance from the median position, are left out, so
-    that a single stray one does not draw a spike.
+    Each cell's transcripts are smoothed, with a kernel as elongated as the cell; a pixel of 0.5 um belongs
+    to the cell that is densest there, measured by the cell's own mean density, and borders between
+    cells are smoothed together. A nucleus lies in its cell. What of a cell is cut off by others is lost.
+
+    Before cells compete, each holds at least 90% of its transcripts. What it loses to its rivals where
+    their transcripts interleave, or to their nuclei, it does not get back: disjoint comes first. A cell
+    that would be left with nothing has what is free of nuclei in a small disc around its middle.
 
     Parameters
     ----------
@@ -26,45 +33,65 @@ def cell_outlines(positions: np.ndarray, cell: np.ndarray, nuclei: np.ndarray) -
     cell
         [N], number of the cell of each transcript, 0 to M - 1.
     nuclei
-        [M] polygons.
+        [M] valid polygons, empty where a cell has none. Of two that overlap the larger is kept whole.
 
     Returns
     -------
-    [M] polygons that hold at least 90% of their cells' transcripts.
+    [M] valid polygons, with a hole only where another cell lies in it. A cell without transcripts has its
+    nucleus. An outline depends on no cells but those within some um, and theirs, and not on any order.
     """
-    near = _nearest_share(positions, cell, len(nuclei))
-    corners, owner = shapely.get_coordinates(nuclei, return_index=True)
-    points = np.concatenate([positions[near], corners])
-    cells = np.concatenate([cell[near], owner])
-    order = np.argsort(cells, kind="stable")
-    clouds = shapely.multipoints(points[order], indices=cells[order])
-    outlines = shapely.buffer(shapely.concave_hull(clouds, ratio=HULL_RATIO), ROOM, quad_segs=2)
-    outlines = np.where(shapely.is_valid(outlines), outlines, shapely.convex_hull(clouds))
-    single = shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON
-    holds = _share_inside(outlines, positions, cell) >= 0.9
-    return np.where(single & holds, outlines, shapely.buffer(shapely.convex_hull(clouds), ROOM))
+    if len(nuclei) == 0:
+        return np.empty(0, object)
+    members = _by_cell(np.asarray(positions, np.float64), cell, len(nuclei))
+    middles = np.array([_middle(points) for points in members])
+    order = _order(nuclei, members, middles)
+    outlines = np.empty(len(nuclei), object)
+    outlines[order] = _in_order([members[i] for i in order], middles[order], nuclei[order])
+    return outlines
 
 
-def _nearest_share(positions: np.ndarray, cell: np.ndarray, n_cells: int) -> np.ndarray:
-    """Whether each transcript is among the nearest 95% of its cell's, [N]."""
-    order = np.argsort(cell, kind="stable")
-    counts = np.bincount(cell, minlength=n_cells)
-    first = np.concatenate([[0], np.cumsum(counts)])[:-1]
-    middle = np.zeros((n_cells, 2))
-    for axis in (0, 1):
-        ranked = order[np.lexsort((positions[order, axis], cell[order]))]
-        has = counts > 0
-        middle[has, axis] = positions[ranked[first[has] + counts[has] // 2], axis]
-    distance = np.hypot(*(positions - middle[cell]).T)
-    ranked = np.lexsort((distance, cell))
-    rank = np.empty(len(cell), np.int64)
-    rank[ranked] = np.arange(len(cell)) - first[cell[ranked]]
-    return rank < np.ceil(KEPT_SHARE * counts[cell])
+def _in_order(members: list[np.ndarray], middles: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
+    """Draw cells, the first of which prevail where all else is equal."""
+    kernels = cores(nuclei, middles)
+    drawn = np.flatnonzero([len(points) > 0 for points in members])
+    outlines = kernels.copy()
+    if len(drawn):
+        cells = [cell_before(members[i], _is_near(members[i], middles[i]), kernels[i]) for i in drawn]
+        outlines[drawn] = contours(*territories(cells), len(cells))
+    return with_lost(with_cores(outlines, kernels), kernels, middles)
 
 
-def _share_inside(outlines: np.ndarray, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Share of each cell's transcripts inside its outline, [M]; 1 for a cell without any."""
-    inside = shapely.intersects_xy(outlines[cell], positions[:, 0], positions[:, 1])
-    counts = np.bincount(cell, minlength=len(outlines))
-    held = np.bincount(cell, inside, len(outlines))
-    return np.where(counts > 0, held / np.maximum(counts, 1), 1.0)
+def _by_cell(positions: np.ndarray, cell: np.ndarray, n_cells: int) -> list[np.ndarray]:
+    """The positions of each cell's transcripts, sorted, so that their order does not matter."""
+    order = np.lexsort((positions[:, 1], positions[:, 0], cell))
+    return np.split(positions[order], np.cumsum(np.bincount(cell, minlength=n_cells))[:-1])
+
+
+def _middle(points: np.ndarray) -> np.ndarray:
+    """The transcript nearest to the median position, [2]; NaN without any."""
+    if len(points) == 0:
+        return np.full(2, np.nan)
+    return points[np.argmin(np.hypot(*(points - np.median(points, 0)).T))]
+
+
+def _order(nuclei: np.ndarray, members: list[np.ndarray], middles: np.ndarray) -> np.ndarray:
+    """Cells from left to right, or what else tells them apart: not by number, which could be any."""
+    counts = [len(points) for points in members]
+    return np.lexsort((counts, shapely.area(nuclei), *middles.T, *shapely.bounds(nuclei).T))
+
+
+def _is_near(points: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Whether each transcript is among the nearest 95% of its cell's, and not too far, [n]; one is.
+
+    Near is meant in the cell's own shape, so that a long cell keeps its ends.
+    """
+    apart = points - middle
+    squared = (apart**2).sum(1)
+    near = squared <= min(_largest_kept(squared), FARTHEST**2)
+    spread = apart[near].T @ apart[near] / near.sum() + np.eye(2)
+    shaped = ((apart @ np.linalg.inv(spread)) * apart).sum(1)
+    return (shaped <= _largest_kept(shaped)) & (squared <= FARTHEST**2)
+
+
+def _largest_kept(values: np.ndarray) -> float:
+    return np.sort(values)[int(np.ceil(KEPT_SHARE * len(values))) - 1]

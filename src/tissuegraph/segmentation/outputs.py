@@ -20,10 +20,10 @@ from tissuegraph import keys
 from tissuegraph.io.files import reading
 from tissuegraph.sample import Sample
 from tissuegraph.segmentation.boundaries import cell_outlines
+from tissuegraph.segmentation.outlines.windows import windows
 from tissuegraph.tiles.survey import Survey, drop_reason
 
 BATCH_ROWS = 500_000
-CELLS_AT_ONCE = 20_000
 
 
 def write_transcripts(
@@ -242,25 +242,43 @@ def _count_matrix(
 
 
 def _outlines(assigned: pl.LazyFrame, numbers: np.ndarray, survey: Survey) -> tuple[np.ndarray, np.ndarray]:
-    """Outline [M] and mean position [M, 2] of the cells, some thousands at a time."""
-    outlines, centres = [], []
-    for some in _chunks(numbers):
-        points = (
-            assigned.filter(pl.col("boundary").is_between(int(some[0]), int(some[-1])))
-            .select(keys.ROW, keys.X, keys.Y, "boundary")
-            .sort(keys.ROW)
-            .collect()
-        )
-        positions = points.select(keys.X, keys.Y).to_numpy().astype(np.float64)
-        cell = np.searchsorted(some, points["boundary"].to_numpy())
-        outlines.append(cell_outlines(positions, cell, survey.outlines[some]))
-        sums = np.stack([np.bincount(cell, positions[:, axis], len(some)) for axis in (0, 1)], 1)
-        centres.append(sums / np.bincount(cell, minlength=len(some))[:, None])
-    if not outlines:
-        return np.empty(0, object), np.empty((0, 2))
-    return np.concatenate(outlines), np.concatenate(centres)
+    """Outline [M] and mean position [M, 2] of the cells `numbers` [M], ascending; a window at a time."""
+    nuclei = survey.outlines[numbers]
+    boxes = _boxes(assigned, numbers, nuclei)
+    outlines, centres = np.empty(len(numbers), object), np.empty((len(numbers), 2))
+    for own, near in windows(boxes):
+        positions, cell = _members(assigned, numbers[near], boxes[near])
+        mine = np.isin(near, own)
+        outlines[own] = cell_outlines(positions, cell, nuclei[near])[mine]
+        sums = np.stack([np.bincount(cell, positions[:, axis], len(near)) for axis in (0, 1)], 1)
+        centres[own] = (sums / np.bincount(cell, minlength=len(near))[:, None])[mine]
+    return outlines, centres
 
 
-def _chunks(numbers: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(numbers), CELLS_AT_ONCE):
-        yield numbers[start : start + CELLS_AT_ONCE]
+def _boxes(assigned: pl.LazyFrame, numbers: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
+    """Where the nucleus and the transcripts of each cell lie: x, y from and x, y to, [M, 4]."""
+    x, y = pl.col(keys.X), pl.col(keys.Y)
+    ends = (x.min().alias("x0"), y.min().alias("y0"), x.max().alias("x1"), y.max().alias("y1"))
+    spans = assigned.group_by("boundary").agg(*ends).sort("boundary").collect(engine="streaming")
+    boxes = shapely.bounds(nuclei)
+    cell = np.searchsorted(numbers, spans["boundary"].to_numpy())
+    found = spans.select("x0", "y0", "x1", "y1").to_numpy()
+    boxes[cell, :2] = np.fmin(boxes[cell, :2], found[:, :2])
+    boxes[cell, 2:] = np.fmax(boxes[cell, 2:], found[:, 2:])
+    return boxes
+
+
+def _members(assigned: pl.LazyFrame, numbers: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [N, 2] of all transcripts of some cells, and which of the cells each is of, [N]."""
+    # A range lets files that lie elsewhere be skipped; a little wider, as positions are 32 bits.
+    low, high = boxes[:, :2].min(0) - 1, boxes[:, 2:].max(0) + 1
+    within = pl.col(keys.X).is_between(low[0], high[0]) & pl.col(keys.Y).is_between(low[1], high[1])
+    points = (
+        assigned.filter(within)
+        .filter(pl.col("boundary").is_in(numbers.tolist()))
+        .select(keys.ROW, keys.X, keys.Y, "boundary")
+        .collect(engine="streaming")
+        .sort(keys.ROW)
+    )
+    positions = points.select(keys.X, keys.Y).to_numpy().astype(np.float64)
+    return positions, np.searchsorted(numbers, points["boundary"].to_numpy())

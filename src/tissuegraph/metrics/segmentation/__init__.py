@@ -3,8 +3,10 @@
 from tissuegraph.metrics.segmentation.calibration import (
     CALIBRATION_BINS,
     CALIBRATION_ITEMS,
+    KINDS,
     Reliability,
     expected_calibration_error,
+    kinds_of_transcripts,
     reliability,
 )
 from tissuegraph.metrics.segmentation.codes import Codes, Encoded, encode, match_one_to_one, overlaps
@@ -15,7 +17,7 @@ from tissuegraph.metrics.segmentation.markers import (
     markers_of_profiles,
     types_by_profiles,
 )
-from tissuegraph.metrics.segmentation.morphology import Morphology, morphology
+from tissuegraph.metrics.segmentation.morphology import Morphology, morphology, outline_iou
 from tissuegraph.metrics.segmentation.purity import (
     contamination,
     marker_purity,
@@ -38,6 +40,7 @@ from tissuegraph.metrics.segmentation.truth import (
 __all__ = [
     "CALIBRATION_BINS",
     "CALIBRATION_ITEMS",
+    "KINDS",
     "CellScores",
     "Codes",
     "Encoded",
@@ -51,6 +54,7 @@ __all__ = [
     "encode",
     "expected_calibration_error",
     "is_right",
+    "kinds_of_transcripts",
     "marker_purity",
     "markers_of_nuclei",
     "markers_of_profiles",
@@ -58,6 +62,7 @@ __all__ = [
     "morphology",
     "mutually_exclusive_coexpression",
     "nucleus_correlation",
+    "outline_iou",
     "overlaps",
     "relative_coexpression",
     "reliability",

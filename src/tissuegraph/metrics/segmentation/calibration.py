@@ -12,6 +12,10 @@ from tissuegraph.errors import InputError
 CALIBRATION_BINS = 15
 CALIBRATION_ITEMS = 10_000
 """Fewer items than this leave too few in a bin: noise would pass for bad calibration."""
+RARE_SHARE = 0.1
+"""Of all transcripts, those of the rarest genes."""
+NUCLEAR, CYTOPLASMIC, RARE_GENES, FRAGMENTS = KINDS = ("nuclear", "cytoplasmic", "rare genes", "fragments")
+"""Kinds of transcripts that a probability may be right of on average, but of each wrong."""
 
 
 class Reliability(NamedTuple):
@@ -93,6 +97,39 @@ def expected_calibration_error(
         )
     promised, true, items = reliability(probability, correct, bins=bins)
     return float(np.abs(items * (true - promised)).sum() / len(probability))
+
+
+def kinds_of_transcripts(
+    cell: npt.NDArray[np.int64],
+    inside: npt.NDArray[np.int64],
+    gene: npt.NDArray[np.int64],
+    is_seen: npt.NDArray[np.bool_],
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Tell which transcripts are of which kind, by `KINDS`, each (N,).
+
+    Of a cell without a seen nucleus: fragments; of another cell, in a nucleus: nuclear, or in none:
+    cytoplasmic. Rare genes are the rarest ones that make up at most a tenth of all transcripts together.
+
+    Parameters
+    ----------
+    cell, inside
+        (N,): the cell of each transcript, and the nucleus that holds it; -1 = none.
+    gene
+        (N,), numbers.
+    is_seen
+        (C,): which cells have a nucleus that was seen.
+    """
+    of_seen = np.append(is_seen, False)[cell]
+    count = np.bincount(gene)
+    order = np.argsort(count, kind="stable")
+    rare = np.zeros(len(count), bool)
+    rare[order] = count[order].cumsum() <= RARE_SHARE * len(gene)
+    return {
+        NUCLEAR: of_seen & (inside >= 0),
+        CYTOPLASMIC: of_seen & (inside < 0),
+        RARE_GENES: (cell >= 0) & rare[gene],
+        FRAGMENTS: (cell >= 0) & ~of_seen,
+    }
 
 
 def _checked(

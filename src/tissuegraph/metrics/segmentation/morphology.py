@@ -64,6 +64,25 @@ def morphology(
     return _of_polygons(polygons, solidity(polygons), outside)
 
 
+def outline_iou(
+    outlines: npt.NDArray[np.object_], true_outlines: npt.NDArray[np.object_]
+) -> npt.NDArray[np.float64]:
+    """Measure how far outlines cover the true ones: area of the intersection over that of the union, (N,).
+
+    Parameters
+    ----------
+    outlines, true_outlines
+        (N,) polygons of the same cells, None where there is none.
+
+    Returns
+    -------
+    1 is perfect; NaN where either has no polygon, or neither has an area.
+    """
+    shared = shapely.area(shapely.intersection(outlines, true_outlines))
+    together = shapely.area(outlines) + shapely.area(true_outlines) - shared
+    return np.divide(shared, together, out=np.full(len(shared), np.nan), where=together > 0)
+
+
 def _of_polygons(
     polygons: npt.NDArray[np.object_], solid: npt.NDArray[np.float64] | None, outside: float | None
 ) -> Morphology:

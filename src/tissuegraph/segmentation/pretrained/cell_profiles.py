@@ -10,6 +10,8 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tissuegraph.errors import InputError
+from tissuegraph.io.profiles import ReferenceProfiles
 from tissuegraph.segmentation.gene_vectors import gene_vectors
 
 AXES = 15
@@ -27,6 +29,21 @@ SMOOTHING = 50.0
 TEMPERING = 0.7
 """Power of the likelihood: counts vary more than a multinomial does."""
 ROUNDS = 8
+
+REFERENCE_PRIOR = 2000.0
+"""Transcripts that a reference's profile of a type counts for, beside those of the slide's cells."""
+FIRM = 1e9
+"""The same, where the slide has no say."""
+FLOOR = 0.05
+"""Share of the slide's mean in a reference's profile: a gene that a reference missed is not impossible."""
+EFFICIENCY_PRIOR = 10.0
+"""Transcripts of a gene that are added to what is seen and to what is expected of it."""
+FOLD_PRIOR = 2.0
+"""The same, for a gene of a type of which the reference says nothing."""
+MOST_FREE_TYPES = 4
+"""Types that a reference may lack."""
+UNLIKE = 0.2
+"""Nats a transcript by which the slide's cells must differ from all of a reference's types to be another."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,16 +90,26 @@ class CellProfiles:
         return np.log(self.types / self.mean).astype(np.float32)
 
 
-def find_profiles(counts: sparse.csr_matrix, *, seed: int = 0) -> CellProfiles:
-    """Find types among cells, and how far each cell belongs to each.
+def find_profiles(
+    counts: sparse.csr_matrix, *, seed: int = 0, reference: ReferenceProfiles | None = None
+) -> CellProfiles:
+    """Find types among cells, or take those of a reference, and how far each cell belongs to each.
 
     k-means of the cells' coordinates (the mean of their genes' correspondence-analysis coordinates), then
-    some rounds of a multinomial mixture.
+    some rounds of a multinomial mixture. With a reference the mixture starts from its profiles and stays near
+    them; see `_types_of_reference`.
 
     Parameters
     ----------
     counts
         [M, G], transcripts known to be each cell's, such as those in its nucleus.
+    reference
+        Profiles of cell types over the same genes. A gene or a type may be missing, or not be on the slide.
+
+    Raises
+    ------
+    InputError
+        If the reference is of other genes, or expresses none of them.
     """
     counts = counts.astype(np.float64)
     depth = np.asarray(counts.sum(1)).ravel()
@@ -97,6 +124,8 @@ def find_profiles(counts: sparse.csr_matrix, *, seed: int = 0) -> CellProfiles:
     for _ in range(ROUNDS):
         types, shares = _profiles_of_types(known, membership, mean)
         membership = _membership(known, types, shares)
+    if reference is not None:
+        types, shares = _types_of_reference(known, membership, mean, reference)
     return CellProfiles(counts.tocsr(), types, _membership(counts, types, shares), mean)
 
 
@@ -121,3 +150,112 @@ def _membership(counts: sparse.csr_matrix, types: Floats, shares: Floats) -> Flo
     logits = TEMPERING * (counts @ np.log(types).T) + np.log(shares)
     weight = np.exp(logits - logits.max(1, keepdims=True))
     return weight / weight.sum(1, keepdims=True)
+
+
+def _types_of_reference(
+    counts: sparse.csr_matrix, groups: Floats, mean: Floats, reference: ReferenceProfiles
+) -> tuple[Floats, Floats]:
+    """Profiles [K, G] and shares [K] of a reference's types on the slide, and of types that it lacks.
+
+    Groups [M, K'] of the slide's cells that are unlike all of the reference's types become types beside them.
+    Types that no cell belongs to are left out.
+    """
+    anchor = _Anchor.of(reference, len(mean))
+    nothing = np.zeros_like(anchor.shares)
+    types = _profiles_near(anchor, nothing, np.ones(len(mean)), mean, FIRM)
+    membership = _membership(counts, types, np.ones(len(types)))
+    types, _, membership = _rounds_with(anchor, counts, membership, mean, FIRM)
+    others = groups[:, _unlike(counts, groups, types)]
+    membership = np.column_stack([membership * (1 - others.sum(1, keepdims=True)), others])
+    anchor = anchor.beside_free(others.shape[1])
+    types, shares, membership = _rounds_with(anchor, counts, membership, mean, REFERENCE_PRIOR)
+    there = membership.sum(0) >= 1
+    return (types[there], shares[there] / shares[there].sum()) if there.any() else (types, shares)
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """What is known of types before the slide is seen.
+
+    `shares` [K, G] are of the genes that are `known` [K, G], 0 elsewhere; rows sum to 1, or to 0 where the
+    slide alone says what a type is.
+    """
+
+    shares: Floats
+    known: npt.NDArray[np.bool_]
+
+    @staticmethod
+    def of(reference: ReferenceProfiles, n_genes: int) -> _Anchor:
+        if reference.profiles.shape != (len(reference.types), n_genes):
+            raise InputError(
+                f"the reference's profiles have shape {reference.profiles.shape}, expected "
+                f"({len(reference.types)}, {n_genes}); read them for the slide's genes."
+            )
+        profiles = np.nan_to_num(reference.profiles)
+        known = np.isfinite(reference.profiles) & profiles.any(0)  # never seen at all: perhaps not measured
+        expressing = profiles.any(1)
+        if not expressing.any():
+            raise InputError("the reference expresses none of the slide's genes; give one of this tissue.")
+        return _Anchor(_normal(profiles[expressing]), known[expressing])
+
+    def beside_free(self, number: int) -> _Anchor:
+        """The same, and some types of which nothing is known."""
+        none = np.zeros((number, self.shares.shape[1]))
+        return _Anchor(np.vstack([self.shares, none]), np.vstack([self.known, none > 0]))
+
+
+def _rounds_with(
+    anchor: _Anchor, counts: sparse.csr_matrix, membership: Floats, mean: Floats, prior: float
+) -> tuple[Floats, Floats, Floats]:
+    """Rounds of the mixture near the anchor: profiles [K, G], shares [K] and membership [M, K].
+
+    Platforms detect a gene better or worse than others do: `efficiency` [G] is how often it is seen over how
+    often the mixture of types predicts it, shrunk towards 1, the mean.
+    """
+    efficiency = np.ones(len(mean))
+    for _ in range(ROUNDS):
+        totals = (counts.T @ membership).T
+        seen = np.where(anchor.known, totals, 0)
+        weight = seen.sum(1, keepdims=True) / np.maximum(anchor.shares @ efficiency, 1e-300)[:, None]
+        predicted = (weight * anchor.shares).sum(0)
+        efficiency = (seen.sum(0) + EFFICIENCY_PRIOR) / (predicted + EFFICIENCY_PRIOR)
+        types = _profiles_near(anchor, totals, efficiency, mean, prior)
+        shares = _normal(membership.sum(0) + 1)
+        membership = _membership(counts, types, shares)
+    return types, shares, membership
+
+
+def _profiles_near(anchor: _Anchor, totals: Floats, efficiency: Floats, mean: Floats, prior: float) -> Floats:
+    """Profiles [K, G] of types from what their cells hold [K, G] and what is known before.
+
+    Where the anchor does not know a gene, its share is the slide's times a fold, `(seen + a) / (expected +
+    a)`: a gene that is rare everywhere is not taken to be absent. The other genes share the rest, as in the
+    anchor's and the cells' counts together.
+    """
+    expected = totals.sum(1, keepdims=True) * mean
+    alone = _normal(mean * (totals + FOLD_PRIOR) / (expected + FOLD_PRIOR))
+    free = np.where(anchor.known, 0, alone)
+    floor = _normal(np.where(anchor.known, mean, 0))
+    before = (1 - FLOOR) * _normal(anchor.shares * efficiency) + FLOOR * floor
+    near = _normal(np.where(anchor.known, totals, 0) + prior * before)
+    return _normal(free + (1 - free.sum(1, keepdims=True)) * near)
+
+
+def _unlike(counts: sparse.csr_matrix, groups: Floats, types: Floats) -> npt.NDArray[np.int64]:
+    """The groups [M, K'] whose cells none of the types [K, G] explains, the clearest ones, by number.
+
+    The Kullback-Leibler divergence of a group from the nearest type, less (G - 1) / n: twice what n
+    transcripts of that very type would show by chance, as the groups were chosen to differ.
+    """
+    totals = (counts.T @ groups).T
+    profiles = _normal(totals)
+    entropy = (profiles * np.log(np.maximum(profiles, 1e-300))).sum(1)
+    gap = entropy - (profiles @ np.log(types).T).max(1)
+    gap -= (counts.shape[1] - 1) / np.maximum(totals.sum(1), 1)
+    clearest = np.argsort(-gap, kind="stable")[:MOST_FREE_TYPES]
+    return clearest[gap[clearest] > UNLIKE]
+
+
+def _normal(rows: Floats) -> Floats:
+    """Rows that sum to 1, or stay 0."""
+    return rows / np.maximum(rows.sum(-1, keepdims=True), 1e-300)

@@ -1,0 +1,1 @@
+"""Outlines of cells, step by step: densities compete for pixels, borders are smoothed, nuclei are kept."""
