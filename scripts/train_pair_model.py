@@ -1,218 +1,216 @@
 """Train the pretrained model anew: simulate tissue of both kinds, learn to tell which cell made a transcript.
 
-Usage: python scripts/train_pair_model.py OUT [--slides 20] [--held-out 6] [--seed 0]
-       python scripts/train_pair_model.py OUT --learn-from tissue --hold-out-from grown
+Usage: python scripts/train_pair_model.py OUT [--slides 140] [--held-out 6] [--seed 0] [--work FOLDER]
+       python scripts/train_pair_model.py OUT --learn-from tissue --hold-out-from grown_tissue
+       python scripts/train_pair_model.py OUT --work FOLDER --second-only --attention fixed     (ablations)
+       python scripts/train_pair_model.py OUT --work FOLDER --second-only --layers 0 --blind
 
-The settings of the slides are drawn from wide ranges; the last slides are held out, and their scores printed.
+The settings of the slides are drawn from wide ranges; other slides are held out, and their scores printed.
+With --work the slides stay there, and a second run on the same folder and settings does not draw them again;
+--second-only also takes the first network from there, and what it saw. --blind hides all that comes from
+neighbours from the second network.
 """
 
 from __future__ import annotations
 
 import argparse
+import pickle
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
-from scipy.stats import qmc
+from pair_lessons import (
+    OF_SIMULATOR,
+    RANGES,
+    Batch,
+    Lesson,
+    Setting,
+    batch_of,
+    blocks_of,
+    draw_settings,
+    look,
+    look_again,
+)
 
-import tissuegraph as tg
-from tissuegraph import keys
-from tissuegraph.metrics.segmentation import Encoded, score_codes
-from tissuegraph.nn.pairs import PairNet, log_probabilities
+from tissuegraph.metrics.segmentation import expected_calibration_error, score_codes
+from tissuegraph.metrics.segmentation.truth import right_codes
+from tissuegraph.nn.pairs import FIXED, LEARNT, PairNet, log_probabilities
+from tissuegraph.parallel import cores
 from tissuegraph.segmentation.pretrained import rounds
-from tissuegraph.segmentation.pretrained.agreement import second_evidence
-from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
-from tissuegraph.segmentation.pretrained.evidence import Ground
+from tissuegraph.segmentation.pretrained.evidence import EXPRESSION, FIRST_ROUND, SECOND_ROUND, UNEXPLAINED
 from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
-from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, read_pairs
-from tissuegraph.segmentation.steps import open_slide
+from tissuegraph.segmentation.pretrained.params import HEARD, LAYERS
+from tissuegraph.segmentation.pretrained.territories import TERRITORY
+from tissuegraph.segmentation.pretrained.tile_pairs import pairs_heard
 
-# Name: (low, high, whether to draw the logarithm).
-RANGES = {
-    "counts_per_cell": (20, 800, True),
-    "genes": (100, 1200, True),
-    "types": (4, 14, False),
-    "elongation": (1.0, 4.0, False),
-    "direction_scale": (60, 300, True),
-    "cell_area": (50, 220, True),
-    "nucleus_size": (0.4, 0.7, False),
-    "nucleus_offset": (0.1, 0.8, False),
-    "missing_nuclei": (0.02, 0.35, True),
-    "spill": (0.02, 0.12, False),
-    "background": (0.005, 0.05, True),
+# Transcripts of a slide that the first network learns from, and those of a step.
+LEARNT_FROM, STEP = 8000, 2000
+# What the second network knows from neighbours, or from the first round, which heard them.
+ALONE = ("own gene", "lead of own gene", "log counts of the cell")
+FROM_NEIGHBOURS = (*(name for name in EXPRESSION if name not in ALONE), *TERRITORY, *UNEXPLAINED[1:])
+# What is judged beside slides with drawn settings: tissue as in docs/segment.md.
+JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "round": ("tissue", {"cells": 700, "elongation": 1.0}),
+    "elongated": ("tissue", {"cells": 700, "elongation": 3.0}),
+    "few counts": ("tissue", {"cells": 900, "counts_per_cell": 60.0}),
+    "30% unseen": ("tissue", {"cells": 700, "missing_nuclei": 0.3}),
+    "grown, round": ("grown_tissue", {"cells": 700, "elongation": 1.0}),
+    "grown, elongated": ("grown_tissue", {"cells": 700, "elongation": 3.0}),
 }
-SIMULATORS: dict[str, Callable[..., Path]] = {"tissue": tg.simulate.tissue, "grown": tg.simulate.grown_tissue}
-TRANSCRIPTS, CELLS = 60_000, (200, 900)
-LEARNT_FROM = 12_000
-BATCH = 2048
 
 
-@dataclass
-class Lesson:
-    """A simulated slide as the model sees it: a tile, its features, the right pair of each transcript."""
-
-    pairs: TilePairs
-    ground: Ground
-    profiles: CellProfiles
-    right: np.ndarray
-    true_cell: np.ndarray
-    survey: Any
-    store: Any
-    features: np.ndarray
+def in_processes(function: Callable[[Any], Path], jobs: Iterable[Any]) -> list[Path]:
+    """Do jobs on all cores, in order."""
+    with get_context("spawn").Pool(cores()) as pool:
+        return list(pool.imap(function, jobs))
 
 
-def draw_settings(number: int, seed: int) -> list[dict[str, Any]]:
-    """Draw the settings of slides, a point of a Latin hypercube each."""
-    unit = qmc.LatinHypercube(len(RANGES), rng=np.random.default_rng(seed)).random(number)
-    drawn = []
-    for point in unit:
-        one: dict[str, Any] = {}
-        for share, (name, (low, high, is_log)) in zip(point, RANGES.items(), strict=True):
-            one[name] = low * (high / low) ** share if is_log else low + share * (high - low)
-        one |= {"genes": round(one["genes"]), "types": round(one["types"])}
-        one["cells"] = int(np.clip(TRANSCRIPTS / one["counts_per_cell"], *CELLS))
-        drawn.append(one)
-    return drawn
+def read(path: Path, hidden: Sequence[str] = ()) -> Lesson:
+    """A lesson from its file, of either round; of the second round some features may be hidden."""
+    found = pickle.loads(path.read_bytes())
+    lesson: Lesson = found if isinstance(found, Lesson) else found[0]
+    lesson.features[:, [SECOND_ROUND.index(name) for name in hidden]] = 0
+    return lesson
 
 
-def lesson(number: int, simulator: str, settings: dict[str, Any], seed: int, work: Path) -> Lesson:
-    """Simulate a slide and look at it."""
-    folder = work / f"slide{number}"
-    sample = tg.read_xenium(SIMULATORS[simulator](folder, seed=seed, **settings))
-    slide = open_slide(sample, work / f"work{number}", min_qv=20, transcripts_per_tile=10_000_000)
-    store, survey = slide.store, slide.survey
-    counts = rounds.nuclear_counts(store, survey, store.tiles)
-    ground, profiles = rounds.find_ground(store, survey, counts, store.tiles), find_profiles(counts)
-    pairs = read_pairs(store, survey, (-np.inf, -np.inf, np.inf, np.inf))
-    true_cell = true_cells(sample, folder, survey, pairs)
-    hit = pairs.cells[pairs.cell] == true_cell[pairs.tx]
-    right = np.full(len(pairs.tokens), -1)
-    right[pairs.tx[hit]] = np.flatnonzero(hit)
-    features = rounds.first_evidence(pairs, ground, profiles)
-    return Lesson(pairs, ground, profiles, right, true_cell, survey, store, features)
-
-
-def true_cells(sample: Any, folder: Path, survey: Any, pairs: TilePairs) -> np.ndarray:
-    """The true cell of each transcript: the number of its nucleus, higher for cells without, or -1."""
-    ids = sample.scan().select(keys.ROW, keys.TRANSCRIPT_ID).collect()
-    truth = ids.join(pl.read_parquet(folder / keys.TRUTH_FILE), on=keys.TRANSCRIPT_ID, how="left")
-    cell = truth.sort(keys.ROW)[keys.TRUE_CELL_ID][pairs.rows]
-    names = [*survey.boundary_ids.tolist()]
-    code = {name: number for number, name in enumerate(names)}
-    for name in cell.unique(maintain_order=True).drop_nulls():
-        code.setdefault(name, len(code))
-    return np.array([-1 if name is None else code[name] for name in cell])
-
-
-def batch_of(one: Lesson, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of some transcripts: numbers, transcript in the batch, and the right one of each (-1 none)."""
-    start, count = one.pairs.first[chosen], np.diff(one.pairs.first)[chosen]
-    tx = np.repeat(np.arange(len(chosen)), count)
-    offset = np.concatenate([[0], np.cumsum(count)[:-1]])
-    number = np.arange(count.sum()) - offset[tx] + start[tx]
-    right = one.right[chosen]
-    return number, tx, np.where(right >= 0, right - start + offset, -1)
-
-
-def fit(lessons: list[Lesson], epochs: int, hidden: int, rate: float, seed: int) -> PairNet:
-    """Learn from a sample of each slide's transcripts, cross-entropy over the candidates and none."""
-    torch.manual_seed(seed)
-    generator = np.random.default_rng(seed)
-    network = PairNet(lessons[0].features.shape[1], hidden)
-    sample = [one.features[generator.integers(0, len(one.features), 3000)] for one in lessons]
-    network.standardise(torch.from_numpy(np.concatenate(sample)))
-    batches = [
-        (one, part)
-        for one in lessons
-        for part in np.array_split(learners(one, generator), max(1, LEARNT_FROM // BATCH))
-    ]
+def fit(
+    network: PairNet, batches: list[Batch], epochs: int, rate: float, generator: np.random.Generator
+) -> PairNet:
+    """Learn by the cross-entropy over the candidates and none; every batch is turned to a random angle."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * len(batches))
     for epoch in range(epochs):
-        total = torch.zeros(())
+        total = 0.0
         for index in generator.permutation(len(batches)):
-            one, chosen = batches[index]
-            number, tx, right = batch_of(one, chosen)
-            tx_, right_ = torch.from_numpy(tx), torch.from_numpy(right)
-            logits, none = network(torch.from_numpy(one.features[number]), tx_, len(chosen))
-            of_pairs, of_none = log_probabilities(logits, none, tx_)
-            has = right_ >= 0
-            loss = -(of_pairs[right_[has]].sum() + of_none[~has].sum()) / len(chosen)
+            loss = loss_of(network, batches[index], generator.uniform(0, 2 * np.pi))
             optimiser.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-            total += loss.detach()
+            total += float(loss.detach())
         print(f"  epoch {epoch}: loss {total / len(batches):.4f}", flush=True)
     return network.eval()
 
 
-def learners(one: Lesson, generator: np.random.Generator) -> np.ndarray:
-    """Transcripts to learn from, drawn anew for every slide."""
-    number = min(LEARNT_FROM, len(one.pairs.tokens))
-    return generator.permutation(len(one.pairs.tokens))[:number]
+def loss_of(network: PairNet, batch: Batch, angle: float) -> torch.Tensor:
+    """Mean negative log probability of what is right."""
+    place = None
+    if batch.place is not None:
+        turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        place = batch.place @ turn.float()
+    logits, none = network(batch.features, batch.tx, len(batch.right), place, batch.heard)
+    of_pairs, of_none = log_probabilities(logits, none, batch.tx)
+    right = torch.where(batch.right >= 0, of_pairs[batch.right.clamp(min=0)], of_none)
+    return -right[batch.learnt_from].mean()
 
 
-def listen(lessons: list[Lesson], first: PairNet) -> None:
-    """Add the features of the second round to each lesson."""
-    half = PairModel(first, first, {})
-    for one in lessons:
-        q, q_none = probabilities(first, one.features, one.pairs)
-        before = rounds.first_round(half, one.store, one.survey, one.ground, one.profiles, one.store.tiles)
-        added = second_evidence(one.pairs, q, q_none, one.ground, before.profiles, before.territories)
-        one.features = np.concatenate([one.features, added], 1)
+def fit_first(paths: list[Path], epochs: int, hidden: int, rate: float, seed: int) -> PairNet:
+    """Train the network of the first round on a sample of each slide's transcripts."""
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    batches = []
+    for path in paths:
+        lesson = read(path)
+        chosen = generator.permutation(len(lesson.pairs.tokens))[:LEARNT_FROM]
+        parts = np.array_split(chosen, max(1, len(chosen) // STEP))
+        batches += [batch_of(lesson, part) for part in parts]
+    network = PairNet(len(FIRST_ROUND), hidden)
+    network.standardise(torch.cat([batch.features[::5] for batch in batches]))
+    return fit(network, batches, epochs, rate, generator)
 
 
-def report(name: str, one: Lesson, network: PairNet) -> None:
-    """Print how well a network does on a slide, at three least probabilities, beside the nearest nucleus."""
-    q, _ = probabilities(network, one.features, one.pairs)
-    is_seen = np.arange(max(one.true_cell.max() + 1, len(one.survey.outlines))) < len(one.survey.outlines)
-    found = []
-    for least in (0.3, 0.4, 0.5):
-        cell, _ = rounds.most_likely(one.pairs, q, least)
-        found.append(f"{score_codes(Encoded(one.true_cell, cell, is_seen)).f1:.3f}")
-    rules = [rounds.nearest_within(one.pairs, distance) for distance in range(1, 9)]
-    nearest = max(score_codes(Encoded(one.true_cell, cell, is_seen)).f1 for cell in rules)
-    print(f"  {name}: nearest {nearest:.3f}, F1 at .3, .4, .5: {', '.join(found)}", flush=True)
+def fit_second(
+    lessons: Iterable[Lesson], epochs: int, hidden: int, rate: float, seed: int, layers: int, attention: str
+) -> PairNet:
+    """Train the network of the second round on blocks of the slides."""
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    batches = [batch for lesson in lessons for batch in blocks_of(lesson, generator)]
+    network = PairNet(len(SECOND_ROUND), hidden, layers, attention=attention)
+    network.standardise(torch.cat([batch.features[::20] for batch in batches]))
+    return fit(network, batches, epochs, rate, generator)
+
+
+def report(name: str, lesson: Lesson, network: PairNet) -> None:
+    """Print how well a network does on a slide, beside the nearest nucleus at its best distance."""
+    heard = None if lesson.place is None else pairs_heard(lesson.pairs, HEARD)
+    q, _ = probabilities(network, lesson.features, lesson.pairs, lesson.place, heard)
+    cell, probability = rounds.most_likely(lesson.pairs, q, 0.5)
+    encoded = lesson.encoded(cell)
+    scores, assigned = score_codes(encoded), cell >= 0
+    error = expected_calibration_error(probability[assigned], right_codes(encoded)[assigned])
+    rules = [rounds.nearest_within(lesson.pairs, distance, lesson.n_nuclei) for distance in range(1, 9)]
+    nearest = max(score_codes(lesson.encoded(rule)).f1 for rule in rules)
+    print(
+        f"  {name}: F1 {scores.f1:.3f} (nearest {nearest:.3f}), precision {scores.precision:.3f}, "
+        f"unseen {scores.unseen or 0:.2f}, ECE {error:.3f}",
+        flush=True,
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--slides", type=int, default=140)
+    parser.add_argument("--held-out", type=int, default=6)
+    for option in ("--learn-from", "--hold-out-from"):
+        parser.add_argument(option, nargs="+", choices=list(OF_SIMULATOR), default=list(OF_SIMULATOR))
+    parser.add_argument("--epochs", type=int, nargs=2, default=[8, 14], help="of the two rounds")
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=LAYERS, help="of attention in the second round")
+    parser.add_argument("--attention", choices=[LEARNT, FIXED], default=LEARNT)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, help="where the slides go, and stay")
+    parser.add_argument("--second-only", action="store_true")
+    parser.add_argument("--blind", action="store_true")
+    return parser.parse_args()
+
+
+def train(chosen: argparse.Namespace, work: Path) -> PairModel:
+    """Simulate, train both rounds, print scores on slides that were held out."""
+    judged = [Setting(f"judged {name}", *what, 31, work) for name, what in JUDGED.items()]
+    judged += draw_settings(chosen.held_out, chosen.seed + 500, chosen.hold_out_from, work, "held out")
+    drawn = draw_settings(chosen.slides, chosen.seed, chosen.learn_from, work, "slide")
+    names = [setting.name for setting in judged]
+    paths = in_processes(look, [*judged, *drawn])
+    print(f"{len(paths)} slides", flush=True)
+    if chosen.second_only:
+        first = torch.load(work / "first.pt", weights_only=False)
+        paths = [path.with_suffix(".second") for path in paths]
+    else:
+        first = fit_first(paths[len(judged) :], chosen.epochs[0], chosen.hidden, chosen.rate, chosen.seed)
+        torch.save(first, work / "first.pt")
+        for name, path in zip(names, paths, strict=False):
+            report(f"{name}, first round", read(path), first)
+        paths = in_processes(look_again, [(path, first) for path in paths])
+    unseen = FROM_NEIGHBOURS if chosen.blind else ()
+    lessons = (read(path, unseen) for path in paths[len(judged) :])
+    shape = (chosen.hidden, chosen.rate, chosen.seed + 1, chosen.layers, chosen.attention)
+    second = fit_second(lessons, chosen.epochs[1], *shape)
+    for name, path in zip(names, paths, strict=False):
+        report(f"{name}, second round", read(path, unseen), second)
+    drawn_from = RANGES | {name: one for ranges in OF_SIMULATOR.values() for name, one in ranges.items()}
+    ranges = {name: [low, high] for name, (low, high, _) in drawn_from.items()}
+    card = {"slides": chosen.slides, "seed": chosen.seed, "epochs": chosen.epochs, "ranges": ranges}
+    return PairModel(first, second, card)
 
 
 def main() -> None:
-    """Simulate, train both rounds, print scores on slides that were held out, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--slides", type=int, default=20)
-    parser.add_argument("--held-out", type=int, default=6)
-    for option in ("--learn-from", "--hold-out-from"):
-        parser.add_argument(option, nargs="+", choices=list(SIMULATORS), default=list(SIMULATORS))
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
+    """Train and save."""
+    chosen = arguments()
+    if chosen.work is not None:
+        chosen.work.mkdir(parents=True, exist_ok=True)
+        train(chosen, chosen.work).save(chosen.out)
+        return
     with tempfile.TemporaryDirectory() as work:
-        settings = draw_settings(chosen.slides + chosen.held_out, chosen.seed)
-        lessons = []
-        for number, drawn in enumerate(settings):
-            kinds = chosen.learn_from if number < chosen.slides else chosen.hold_out_from
-            seed, simulator = 10_000 * (chosen.seed + 1) + number, kinds[number % len(kinds)]
-            lessons.append(lesson(number, simulator, drawn, seed, Path(work)))
-            print(f"slide {number}: {len(lessons[-1].pairs.tokens):,} transcripts", flush=True)
-        known, held_out = lessons[: chosen.slides], lessons[chosen.slides :]
-        first = fit(known, chosen.epochs, chosen.hidden, chosen.rate, chosen.seed)
-        for number, one in enumerate(held_out):
-            report(f"held out {number}, first round", one, first)
-        listen(lessons, first)
-        second = fit(known, chosen.epochs, chosen.hidden, chosen.rate, chosen.seed + 1)
-        for number, one in enumerate(held_out):
-            report(f"held out {number}, second round", one, second)
-    ranges = {name: [low, high] for name, (low, high, _) in RANGES.items()}
-    card = {"slides": chosen.slides, "seed": chosen.seed, "epochs": chosen.epochs, "ranges": ranges}
-    PairModel(first, second, card).save(chosen.out)
+        train(chosen, Path(work)).save(chosen.out)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ TRUTH_FILE = "truth.parquet"
 TRUTH_CELLS_FILE = "truth_cells.parquet"
 
 # AnnData.
+IS_SMALL = "is_small"
 OBSM_SPATIAL = "spatial"
 LAYER_COUNTS = "counts"
 UNS_RUN = "tissuegraph"

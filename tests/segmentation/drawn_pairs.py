@@ -12,10 +12,11 @@ from scipy import sparse
 
 from tissuegraph.nn.pairs import PairNet
 from tissuegraph.segmentation.axes import LocalAxes
-from tissuegraph.segmentation.pretrained.agreement import SECOND_ROUND
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
-from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, Ground
+from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND
+from tissuegraph.segmentation.pretrained.ground import Ground
 from tissuegraph.segmentation.pretrained.model import PairModel
+from tissuegraph.segmentation.pretrained.params import LAYERS
 from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, tile_pairs
 
 GENES = 7
@@ -87,22 +88,27 @@ def drawn(seed: int, n: int = 180, m: int = 9, side: float = 24.0) -> Drawn:
     return Drawn(pairs, ground_of(outlines, seed), profiles_of(2 * m, seed))
 
 
-def random_network(features: int, seed: int, sharpness: float = 4.0) -> PairNet:
-    """A network with random weights that is often sure of something."""
+def random_network(features: int, seed: int, layers: int = 0) -> PairNet:
+    """A network of random weights, to which nearer cells are likelier, and none where all are far."""
     generator = torch.Generator().manual_seed(seed)
-    network = PairNet(features, 16)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Linear):
-            spread = (2 / module.in_features) ** 0.5
-            torch.nn.init.normal_(module.weight, std=spread, generator=generator)
-            torch.nn.init.zeros_(module.bias)
+    network = PairNet(features, hidden=16, layers=layers)
     with torch.no_grad():
-        network.candidate[2].weight *= sharpness
+        for parameter in network.parameters():
+            spread = 0.3 * parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.0
+            parameter.copy_(spread * torch.randn(parameter.shape, generator=generator))
+        distance = FIRST_ROUND.index("distance")  # the same in the second
+        network.scale[distance] = 2.0  # um
+        for layer, source, weight in ((0, distance, -1.0), (2, 0, 1.0)):  # the first unit: 5 - distance
+            network.encode[layer].weight[0] = 0.0
+            network.encode[layer].weight[0, source] = weight
+        network.encode[0].bias[0] = 5.0
+        network.candidate.weight[0, 0] = 1.5
+        network.none[2].bias[0] = 5.0
     return network.eval()
 
 
 def random_model(seed: int = 0) -> PairModel:
     """Networks with random weights, whatever they think of tissue."""
     first = random_network(len(FIRST_ROUND), seed)
-    second = random_network(len(FIRST_ROUND) + len(SECOND_ROUND), seed + 1)
+    second = random_network(len(SECOND_ROUND), seed + 1, LAYERS)
     return PairModel(first, second, {"seed": seed})

@@ -286,6 +286,9 @@ def test_what_a_killed_run_left_is_started_over(tmp_path, account):
         (["--devices", "4000"], "type --devices"),
         (["--k-tx", "0"], "k_tx is 0"),
         (["--min-probability", "2"], "min_probability is 2"),
+        (["--min-precision", "0.4"], "min_precision is 0.4"),
+        (["--min-precision", "0.9", "--min-probability", "0.5"], "give one of them"),
+        (["--min-transcripts", "-1"], "min_transcripts is -1"),
         (["--val-share", "0.8", "--test-share", "0.8"], "leave at least 0.1"),
     ],
 )

@@ -10,31 +10,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_pairs import drawn, pairs_on, random_model, random_network
+from drawn_pairs import drawn, pairs_on, random_network
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tissuegraph.errors import ModelError
+from tissuegraph.nn.pairs import PairNet
 from tissuegraph.segmentation.pretrained import model as module
-from tissuegraph.segmentation.pretrained.agreement import SECOND_ROUND
-from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, first_evidence
+from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND, first_evidence
 from tissuegraph.segmentation.pretrained.model import (
+    FORMAT,
     SHIPPED,
     PairModel,
     is_pair_model,
     load_pair_model,
     probabilities,
 )
+from tissuegraph.segmentation.pretrained.params import HEARD
+from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, pairs_heard
+
+
+def made() -> PairModel:
+    """Random networks, the second of two layers."""
+    return PairModel(
+        random_network(len(FIRST_ROUND), 3), random_network(len(SECOND_ROUND), 4, 2), {"seed": 3}
+    )
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    random_model(3).save(tmp_path / "model")
+    made().save(tmp_path / "model")
     return tmp_path / "model"
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
-    model = random_model(3)
+    model = made()
     model.first.standardise(torch.randn(50, len(FIRST_ROUND)))
     model.save(tmp_path / "a/b")
     found = load_pair_model(tmp_path / "a/b")
@@ -49,25 +59,40 @@ def test_what_is_read_is_what_was_written(tmp_path):
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "a/b" / file).read_bytes()
 
 
-def test_networks_of_any_width_come_back(tmp_path):
-    model = random_model()
-    wide = PairModel(model.first, random_network(len(FIRST_ROUND) + len(SECOND_ROUND), 0), {})
-    wide.second.pair[0] = torch.nn.Linear(len(FIRST_ROUND) + len(SECOND_ROUND), 16)
-    wide.save(tmp_path)
-    assert load_pair_model(tmp_path).first.pair[0].out_features == 16
+@pytest.mark.parametrize(("hidden", "layers", "heads"), [(16, 0, 4), (32, 1, 2), (12, 3, 3)])
+def test_networks_of_any_width_and_depth_come_back(tmp_path, hidden, layers, heads):
+    first = PairNet(len(FIRST_ROUND), hidden, layers, heads)
+    second = PairNet(len(SECOND_ROUND), hidden=8, layers=2, heads=1)
+    PairModel(first, second, {}).save(tmp_path)
+    found = load_pair_model(tmp_path)
+    for one, other in ((first, found.first), (second, found.second)):
+        assert repr(one) == repr(other)  # sizes and heads of every layer
+        assert one.attention == other.attention
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+def listening(pairs: TilePairs, seed: int = 0):
+    """What the second network is given of a tile: features, pairs, places and whom each pair hears."""
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(len(pairs.tx), len(SECOND_ROUND))).astype(np.float32)
+    place = generator.normal(0, 6, (len(pairs.tx), 2)).astype(np.float32)
+    return features, pairs, place, pairs_heard(pairs, HEARD)
 
 
 def test_what_is_read_answers_as_what_was_written(folder):
-    one = drawn(0)
+    one, model, found = drawn(0), made(), load_pair_model(folder)
     features = first_evidence(one.pairs, one.ground, one.profiles)
-    expected = probabilities(random_model(3).first, features, one.pairs)
-    found = probabilities(load_pair_model(folder).first, features, one.pairs)
-    assert all(np.array_equal(*both) for both in zip(found, expected, strict=True))
+    first = [probabilities(each.first, features, one.pairs) for each in (model, found)]
+    second = [probabilities(each.second, *listening(one.pairs)) for each in (model, found)]
+    for expected, answer in (first, second):
+        assert all(np.array_equal(*both) for both in zip(answer, expected, strict=True))
+        assert np.ptp(answer[0]) > 0.1
 
 
 def test_the_file_says_what_it_looks_at_and_is_no_pickle(folder):
     card = json.loads((folder / "model.json").read_text())
     assert card["features"] == {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
+    assert card["format"] == FORMAT
     with safe_open(folder / "model.safetensors", "np") as file:
         assert {name.split(".")[0] for name in file.keys()} == {"first", "second"}  # noqa: SIM118
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "model.json"}
@@ -120,6 +145,7 @@ class Spy:
         return (setattr, (Spy, "unpickled", True))
 
 
+FEATURES = {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
 HARMS = {
     "pickled": pickled,
     "saved by torch": torch_saved,
@@ -129,9 +155,13 @@ HARMS = {
     "card is no JSON": card_is("{"),
     "card is a list": card_is("[]"),
     "card is empty": card_is("{}"),
-    "another format": card_changed(format=2),
+    "an older format": card_changed(format=FORMAT - 1),
+    "a newer format": card_changed(format=FORMAT + 1),
     "another kind": card_changed(kind="segger"),
     "other features": card_changed(features={"first": ["distance"], "second": []}),
+    "a feature less": card_changed(features=FEATURES | {"second": FEATURES["second"][:-1]}),
+    "a feature more": card_changed(features=FEATURES | {"first": [*FEATURES["first"], "odd"]}),
+    "features in another order": card_changed(features=FEATURES | {"first": FEATURES["first"][::-1]}),
     "no second network": tensors_changed(
         lambda all_: [all_.pop(name) for name in list(all_) if name.startswith("second")]
     ),
@@ -143,7 +173,15 @@ HARMS = {
     "networks for other features": tensors_changed(
         lambda all_: [
             all_.update({f"first.{name}": all_[f"second.{name}"].clone()})
-            for name in ("pair.0.weight", "mean", "scale")
+            for name in ("encode.0.weight", "mean", "scale")
+        ]
+    ),
+    "a layer of attention is missing": tensors_changed(
+        lambda all_: [all_.pop(name) for name in list(all_) if name.startswith("second.listen.1")]
+    ),
+    "attention of other heads": tensors_changed(
+        lambda all_: [
+            all_.update({name: value[:, :-1].clone()}) for name, value in all_.items() if "att" in name
         ]
     ),
 }
@@ -179,26 +217,31 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 @pytest.mark.parametrize("size", [1, 7, 10**6])
 def test_how_many_go_through_at_a_time_does_not_matter(monkeypatch, size):
     one = drawn(1, n=30)
-    features = first_evidence(one.pairs, one.ground, one.profiles)
-    network = random_model().first
-    expected = probabilities(network, features, one.pairs)
+    features, model = first_evidence(one.pairs, one.ground, one.profiles), made()
+    asked = (model.first, features, one.pairs), (model.second, *listening(one.pairs))
+    expected = [probabilities(*arguments) for arguments in asked]
     monkeypatch.setattr(module, "AT_A_TIME", size)
-    q, q_none = probabilities(network, features, one.pairs)
-    np.testing.assert_allclose(q, expected[0], atol=1e-6)
-    np.testing.assert_allclose(q_none, expected[1], atol=1e-6)
-    total = q_none + np.bincount(one.pairs.tx, q, len(q_none))
-    np.testing.assert_allclose(total, 1, atol=1e-5)
-    assert q.std() > 0.1
+    for arguments, before in zip(asked, expected, strict=True):
+        q, q_none = probabilities(*arguments)
+        np.testing.assert_allclose(q, before[0], atol=1e-6)
+        np.testing.assert_allclose(q_none, before[1], atol=1e-6)
+        total = q_none + np.bincount(one.pairs.tx, q, len(q_none))
+        np.testing.assert_allclose(total, 1, atol=1e-5)
+        assert np.ptp(q) > 0.1
 
 
 def test_transcripts_without_candidates_belong_to_none():
-    pairs = pairs_on([(0, 0), (1, 1)], np.empty(0, object))
-    q, q_none = probabilities(random_model().first, np.empty((0, len(FIRST_ROUND)), np.float32), pairs)
-    assert len(q) == 0
-    assert q_none.tolist() == [1, 1]
-    nobody = pairs_on(np.empty((0, 2)), np.empty(0, object))
-    q, q_none = probabilities(random_model().first, np.empty((0, len(FIRST_ROUND)), np.float32), nobody)
-    assert len(q) == len(q_none) == 0
+    nothing = np.empty(0, object)
+    model = made()
+    for n in (2, 0):
+        pairs = pairs_on(np.arange(2.0 * n).reshape(n, 2), nothing)
+        no_features = np.empty((0, len(FIRST_ROUND)), np.float32)
+        for q, q_none in (
+            probabilities(model.first, no_features, pairs),
+            probabilities(model.second, *listening(pairs)),
+        ):
+            assert len(q) == 0
+            assert q_none.tolist() == [1] * n
 
 
 @pytest.mark.skipif(not (SHIPPED / "model.json").exists(), reason="no weights are shipped")

@@ -291,6 +291,28 @@ def test_a_gene_seen_only_in_bad_reads_has_a_column_of_zeros(corner, tmp_path, r
     assert cells.X.sum() > 0
 
 
+def test_a_precision_sets_the_threshold_and_small_cells_are_removed(slide, run, tmp_path):
+    words = ["--model", str(run), "--min-precision", "0.9", "--min-transcripts", "20"]
+    assert main(["predict", str(slide), "-o", str(tmp_path / "out"), *words]) == 0
+    said = json.loads((tmp_path / "out" / "run.json").read_text())["assignment"]
+    assert 0.5 < said["threshold"] < 1
+    assert 0.9 <= said["expected_precision"] < 0.902
+    prediction = tg.PredictParams(min_probability=said["threshold"], min_transcripts=20)
+    same = tg.predict(slide, run, tmp_path / "same", prediction=prediction)
+    assert assignments(same).equals(assignments(tmp_path / "out"))
+    assert json.loads((same / "run.json").read_text())["assignment"] == said
+    cells = ad.read_h5ad(same / "cells.h5ad")
+    assert cells.obs["n_transcripts"].min() >= 20
+    assert cells.obs["has_nucleus"].all()
+    assert not cells.obs["is_small"].any()
+
+
+def test_a_model_of_the_slide_reads_no_reference(slide, run, tmp_path):
+    with pytest.raises(InputError, match=r"segger model.*types\.csv.*pretrained"):
+        tg.predict(slide, run, tmp_path / "out", reference="types.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_where_nothing_is_likely_enough_there_are_no_cells(corner, run, tmp_path):
     source = bundle(tmp_path / "in", corner["transcripts"], corner["nuclei"])
     out = tg.predict(source, run, tmp_path / "out", prediction=tg.PredictParams(min_probability=1.0))

@@ -18,7 +18,9 @@ import tissuegraph as tg
 from tissuegraph.cli import main
 from tissuegraph.errors import InputError, ModelError
 from tissuegraph.segmentation import steps
+from tissuegraph.segmentation.params import FEWEST_IN_FRAGMENT
 from tissuegraph.segmentation.pretrained import model as module
+from tissuegraph.segmentation.pretrained.fragments import NAME
 
 FILES = {"transcripts.parquet", "cells.h5ad", "cell_boundaries.parquet", "run.json"}
 MODEL_FILES = {"model/model.safetensors", "model/model.json"}
@@ -116,9 +118,17 @@ def test_the_cells_are_those_of_the_assigned_transcripts(source, out, transcript
     expected[row, column] = table["len"].to_numpy()
     assert (cells.X.toarray() == expected).all()
     assert (cells.layers["counts"] != cells.X).nnz == 0
-    known = tg.read_xenium(source).nuclei
-    assert set(cells.obs_names) <= set(known.index)
-    assert len(cells) > 60
+    nuclei = tg.read_xenium(source).nuclei
+    has_nucleus = cells.obs["has_nucleus"].to_numpy()
+    assert has_nucleus.tolist() == cells.obs_names.isin(nuclei.index).tolist()
+    assert cells.obs_names[~has_nucleus].str.fullmatch(r"fragment-\d+").all()
+    assert has_nucleus.sum() > 60
+    assert (~has_nucleus).sum() > 5
+    assert (cells.obs["n_transcripts"][~has_nucleus] >= FEWEST_IN_FRAGMENT).all()
+    assert (cells.obs["is_small"] == (cells.obs["n_transcripts"] < 10)).all()
+    area = cells.obs["nucleus_area_um2"].to_numpy()
+    assert (np.isnan(area) == ~has_nucleus).all()
+    np.testing.assert_allclose(area[has_nucleus], nuclei.loc[cells.obs_names[has_nucleus]].area)
 
 
 def test_boundaries_are_valid_and_share_no_ground(out):
@@ -137,9 +147,16 @@ def test_run_json_says_what_was_done(source, out):
     assert card["tiles"] >= 3
     assert card["genes_unknown_to_the_model"] == []
     assert {"profiles", "first round", "second round"} <= set(card["stages"])
+    assert card["assignment"]["threshold"] == 0.4
+    assert card["cells"]["fragments_found"] >= card["cells"]["cells_without_nucleus"] > 5
+    with_nucleus = card["cells"]["cells"] - card["cells"]["cells_without_nucleus"]
+    nuclei = len(tg.read_xenium(source).nuclei)
+    assert card["cells"]["nuclei_without_transcripts"] == nuclei - with_nucleus
     assert "nearest nucleus, 5 um" in card["beside_the_baseline"]["share_assigned"]
     uns = ad.read_h5ad(out / "cells.h5ad").uns["tissuegraph"]
     assert uns["parameters"]["pretrained"] == {"seed": 7}
+    assert uns["parameters"]["PredictParams"]["min_probability"] == 0.4
+    assert uns["assignment"] == card["assignment"]
     assert uns["versions"]["torch"] == card["versions"]["torch"]
     assert uns["parameters"]["PredictParams"]["transcripts_per_tile"] == 1500
 
@@ -200,6 +217,125 @@ def test_the_weights_that_are_shipped_are_better_than_the_nearest_nucleus(source
     assert f1(table["assigned_cell_id"]) > best + 0.02
 
 
+def test_a_precision_sets_the_threshold(source, out, transcripts, tmp_path):
+    words = ["--min-precision", "0.9", "--transcripts-per-tile", "1500"]
+    assert main(["segment", str(source), "-o", str(tmp_path / "out"), *words]) == 0
+    table = check_run(tmp_path / "out", len(transcripts))
+    card = json.loads((tmp_path / "out" / "run.json").read_text())
+    threshold, probability = card["assignment"]["threshold"], table["assignment_probability"].drop_nulls()
+    assert 0.4 < threshold < 1
+    assert threshold <= probability.min()
+    assert probability.cast(pl.Float64).mean() == pytest.approx(card["assignment"]["expected_precision"])
+    assert 0.9 <= card["assignment"]["expected_precision"] < 0.901
+    assert card["assignment"]["share_assigned"] == len(probability) / table["dropped_because"].null_count()
+    stays = (transcripts["assignment_probability"].cast(pl.Float64) >= threshold) & ~pl.Series(
+        transcripts["assigned_cell_id"].is_in(in_few(transcripts, threshold))
+    )
+    expected = pl.select(pl.when(stays).then(transcripts["assigned_cell_id"])).to_series()
+    assert table["assigned_cell_id"].equals(expected)
+
+
+def in_few(table: pl.DataFrame, threshold: float) -> list[str]:
+    """Cells without a nucleus that have too few transcripts of such a probability."""
+    likely = table.filter(pl.col("assignment_probability").cast(pl.Float64) >= threshold)
+    size = likely.filter(pl.col("assigned_cell_id").str.starts_with(NAME)).group_by("assigned_cell_id").len()
+    return size.filter(pl.col("len") < FEWEST_IN_FRAGMENT)["assigned_cell_id"].to_list()
+
+
+def test_a_precision_that_cannot_be_reached_leaves_no_cells(source, tmp_path, capsys):
+    prediction = tg.PredictParams(min_precision=1.0)
+    folder = tg.segment(source, tmp_path / "out", prediction=prediction)
+    card = json.loads((folder / "run.json").read_text())
+    assert card["assignment"]["threshold"] is None
+    assert card["assignment"]["expected_precision"] is None
+    assert card["account"]["assigned"] == card["cells"]["cells"] == 0
+    assert (
+        ad.read_h5ad(folder / "cells.h5ad").n_obs
+        == len(gpd.read_parquet(folder / "cell_boundaries.parquet"))
+        == 0
+    )
+
+
+def test_cells_with_too_few_transcripts_are_removed_everywhere(source, out, transcripts, tmp_path):
+    prediction = tg.PredictParams(min_probability=0.4, min_transcripts=15, transcripts_per_tile=1500)
+    folder = tg.segment(source, tmp_path / "out", prediction=prediction)
+    table = check_run(folder, len(transcripts))
+    before = ad.read_h5ad(out / "cells.h5ad")
+    small = before.obs_names[before.obs["n_transcripts"] < 15].to_list()
+    assert 5 < len(small) < len(before) - 20
+    removed = transcripts["assigned_cell_id"].is_in(small).fill_null(False)
+    expected = transcripts.with_columns(
+        pl.when(~removed).then(pl.col(name)).alias(name)
+        for name in ("assigned_cell_id", "assignment_probability")
+    )
+    assert table.equals(expected)
+    cells = ad.read_h5ad(folder / "cells.h5ad")
+    assert cells.obs_names.to_list() == before.obs_names[before.obs["n_transcripts"] >= 15].to_list()
+    card = json.loads((folder / "run.json").read_text())
+    assert card["assignment"]["cells_removed"] == len(small)
+    assert card["assignment"]["transcripts_of_removed_cells"] == removed.sum()
+    of_gene = pl.DataFrame(card["account_by_gene"])
+    assert (of_gene["assigned"] + of_gene["unassigned"] + of_gene["dropped"]).equals(
+        of_gene["transcripts"], check_names=False
+    )
+
+
+def test_cells_without_a_nucleus_are_judged_as_such(source, out):
+    judged = tg.evaluate(out, source / "truth.parquet")["tissuegraph"]
+    assert judged.unseen > 0.3
+    cells = ad.read_h5ad(out / "cells.h5ad")
+    assert judged.n_cells == len(cells)
+
+
+@pytest.fixture(scope="module")
+def reference(source, tmp_path_factory) -> Path:
+    """Mean counts of the true types of cells, without two of the genes."""
+    truth = pl.read_parquet(source / "truth.parquet").join(
+        pl.read_parquet(source / "truth_cells.parquet", columns=["cell_id", "cell_type"]),
+        left_on="true_cell_id",
+        right_on="cell_id",
+    )
+    table = pl.read_parquet(source / "transcripts.parquet").join(truth, on="transcript_id")
+    table = table.filter(pl.col("feature_name").str.starts_with("GENE"))
+    profiles = table.group_by("cell_type", "feature_name").len().sort("feature_name")
+    wide = profiles.pivot("feature_name", index="cell_type", values="len").fill_null(0).sort("cell_type")
+    path = tmp_path_factory.mktemp("reference") / "types.csv"
+    wide.select(wide.columns[:-2]).rename({"cell_type": "kind"}).write_csv(path)
+    return path
+
+
+def test_a_reference_is_heard_and_named(source, out, transcripts, reference, tmp_path):
+    folder = tg.segment(source, tmp_path / "out", reference=reference, label="kind", prediction=PREDICTION)
+    table = check_run(folder, len(transcripts))
+    assert not table["assignment_probability"].equals(transcripts["assignment_probability"])
+    said = json.loads((folder / "run.json").read_text())["reference"]
+    wide = pl.read_csv(reference)
+    assert said["path"] == str(reference)
+    assert said["types"] == wide["kind"].cast(pl.String).to_list()
+    assert (said["label"], said["genes"]) == ("kind", wide.width - 1)
+    words = ["--reference", str(reference), "--label", "kind", "--min-probability", "0.4"]
+    words += ["--model", str(out), "--transcripts-per-tile", "1500"]
+    assert main(["predict", str(source), "-o", str(tmp_path / "again"), *words]) == 0
+    assert (tmp_path / "again/transcripts.parquet").read_bytes() == (
+        folder / "transcripts.parquet"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--label", "kind", "--model", "segger"], "a segger model"),
+        (["--label", "kind", "--epochs", "2"], "a segger model"),
+        ([], "no column 'cell_type'"),
+    ],
+)
+def test_a_reference_that_cannot_be_used_is_refused(source, reference, tmp_path, capsys, words, said):
+    words = ["segment", str(source), "-o", str(tmp_path / "out"), "--reference", str(reference), *words]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_model_is_refused(source, tmp_path, capsys):
     with pytest.raises(InputError, match=r"'magic'.*segger or pretrained"):
         tg.segment(source, tmp_path / "out", model="magic")
@@ -255,8 +391,11 @@ def test_a_slide_of_which_half_has_no_nuclei(source, tmp_path):
     folder = bundle(tmp_path / "in", transcripts, nuclei.filter(left))
     found = tg.segment(folder, tmp_path / "out", model="pretrained", prediction=PREDICTION)
     table = check_run(found, len(transcripts))
-    assigned = table.filter(pl.col("assigned_cell_id").is_not_null())
-    assert assigned["x_location"].max() < transcripts["x_location"].max() / 3 + 35
+    near = transcripts["x_location"].max() / 3 + 35
+    of_nuclei = table.filter(~pl.col("assigned_cell_id").str.starts_with(NAME))
+    assert 0 < of_nuclei["x_location"].max() < near
+    of_fragments = table.filter(pl.col("assigned_cell_id").str.starts_with(NAME))
+    assert of_fragments["x_location"].max() > near
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -266,7 +405,7 @@ def test_a_slide_with_few_nuclei(source, tmp_path, n):
     folder = bundle(tmp_path / "in", transcripts, nuclei.filter(pl.col("cell_id").is_in(chosen.implode())))
     found = tg.segment(folder, tmp_path / "out", model="pretrained", prediction=PREDICTION)
     table = check_run(found, len(transcripts))
-    assert set(table["assigned_cell_id"].drop_nulls()) <= set(chosen)
+    assert set(table["assigned_cell_id"].drop_nulls().str.replace(rf"{NAME}\d+", NAME)) <= {*chosen, NAME}
 
 
 def test_a_slide_with_one_gene(source, tmp_path):

@@ -19,6 +19,7 @@ from tissuegraph.segmentation.pretrained.params import (
     NUCLEAR_DISTANCE,
 )
 from tissuegraph.segmentation.pretrained.rounds import most_likely
+from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, pairs_heard
 
 NOTHING = np.empty(0, object)
 
@@ -160,3 +161,61 @@ def test_most_likely_is_the_first_of_the_best_that_are_likely_enough(shares, lea
         else:
             assert (cell[i], probability[i]) == (-1, 0)
         start += len(one)
+
+
+def heard_by_loop(pairs: TilePairs, k: int) -> list[list[int]]:
+    """For each pair, those of the nearest neighbours with the same cell, nearest first."""
+    number = {(i, c): p for p, (i, c) in enumerate(zip(pairs.tx, pairs.cell, strict=True))}
+    result = []
+    for i, c in number:
+        near = pairs.neighbours[pairs.first_neighbour[i] : pairs.first_neighbour[i + 1]][:k]
+        result.append([number[j, c] for j in near if (j, c) in number])
+    return result
+
+
+def heard(pairs: TilePairs, k: int) -> list[list[int]]:
+    lists = pairs_heard(pairs, k)
+    assert lists.num_others == len(lists.pointer) - 1 == len(pairs.tx)
+    assert (lists.neighbours.dtype, lists.pointer.dtype) == (np.int32, np.int64)
+    ends = zip(lists.pointer[:-1], lists.pointer[1:], strict=True)
+    return [lists.neighbours[first:end].tolist() for first, end in ends]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 25)), max_size=30),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 25)), max_size=8),
+    st.integers(0, 30),
+)
+def test_pairs_hear_those_of_their_neighbours_with_the_same_cell(positions, corners, k):
+    outlines = np.array([shapely.box(x, y, x + 3, y + 2) for x, y in corners], object)
+    pairs = pairs_on(np.array(positions, float), outlines, cells=5 + 2 * np.arange(len(outlines)))
+    found = heard(pairs, k)
+    assert found == heard_by_loop(pairs, k)
+    for p, others in enumerate(found):
+        assert p not in others
+        assert len(set(others)) == len(others) <= k
+        assert (pairs.cell[others] == pairs.cell[p]).all()
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("k", [1, 20, 1000])
+def test_pairs_of_a_dense_tile_hear_as_many_as_a_loop(seed, k):
+    pairs = drawn(seed).pairs
+    found = heard(pairs, k)
+    assert found == heard_by_loop(pairs, k)
+    degree = {len(others) for others in found}
+    assert max(degree) > min(k, 20) / 2
+    if k > 20:
+        assert found == heard(pairs, NEIGHBOURS)
+
+
+def test_who_has_no_neighbours_hears_nobody():
+    boxes = shapely.box([0, 4], [0, 0], [3, 7], [5, 5])
+    pairs = pairs_on([(2, 2), (50, 2), (5, 2)], boxes)
+    assert pairs.tx.tolist() == [0, 0, 2, 2]  # the second has no candidate
+    assert pairs.cell.tolist() == [0, 1, 1, 0]
+    assert heard(pairs, 5) == [[3], [2], [1], [0]]
+    assert heard(pairs, 0) == [[]] * 4
+    assert heard(pairs_on([(2, 2)], boxes), 5) == [[], []]
+    assert heard(pairs_on([(50, 2), (51, 2)], boxes), 5) == []

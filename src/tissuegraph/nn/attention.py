@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
@@ -112,7 +113,8 @@ class FusedGATv2Conv(GATv2Conv):
     ) -> Any:
         """Attend: x [N, F] or ([N, F], [M, F']) and edge_index [2, E] -> [M, heads * channels].
 
-        The edges may also come as `NeighbourLists`, which nothing is sorted or copied for.
+        The edges may also come as `NeighbourLists`, which nothing is sorted or copied for. They are taken as
+        they are, and the order of returned weights is theirs: `add_self_loops` adds none to them.
         """
         pair = (x, x) if isinstance(x, Tensor) else x
         lists = None
@@ -120,7 +122,9 @@ class FusedGATv2Conv(GATv2Conv):
             if edge_attr is None and return_attention_weights is None and self._fits_lists(*pair):
                 lists = edge_index
             else:
-                edge_index = edge_index.edge_index
+                as_listed = copy(self)  # the same parameters
+                as_listed.add_self_loops = False
+                return as_listed.forward(x, edge_index.edge_index, edge_attr, return_attention_weights)
         elif edge_attr is None and return_attention_weights is None and self._fits(*pair, edge_index):
             lists = lists_of(edge_index, len(pair[0]), len(pair[1]), loops=self.add_self_loops)
         if lists is None:

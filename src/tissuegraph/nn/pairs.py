@@ -1,4 +1,4 @@
-"""PairNet: which of its candidates a transcript belongs to, or none, given what its neighbours hold likely."""
+"""PairNet: which of its candidates a transcript belongs to, given what its neighbours hold likely."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PairNet(nn.Module):
         self.listen = nn.ModuleList(
             FusedGATv2Conv(hidden + 2, hidden // heads, heads, add_self_loops=False) for _ in range(layers)
         )
-        self.attention = attention
+        self.attention, self.width = attention, hidden
         self.candidate = nn.Linear(hidden, 1)
         self.none = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
@@ -84,20 +84,36 @@ class PairNet(nn.Module):
         neighbours
             The pairs that each pair listens to; only with layers.
         """
-        hidden = self.encode(((features - self.mean) / self.scale).clamp(-MOST, MOST))
-        hidden = self._compare(0, hidden, tx, n_transcripts)
-        for layer, listen in enumerate(self.listen):
-            heard = torch.cat([hidden, place / PLACE_SCALE], 1)
-            if self.attention == FIXED:
-                hidden = hidden + _mean(listen.lin_l(heard), neighbours)
-            else:
-                hidden = hidden + listen(heard, neighbours)
-            hidden = self._compare(layer + 1, hidden, tx, n_transcripts)
-        return self.candidate(hidden).squeeze(1), self.none(_best(hidden, tx, n_transcripts)).squeeze(1)
+        hidden = self.compared(0, self.encoded(features), tx, n_transcripts)
+        for layer in range(len(self.listen)):
+            hidden = self.compared(layer + 1, self.heard(layer, hidden, place, neighbours), tx, n_transcripts)
+        return self.decided(hidden, tx, n_transcripts)
 
-    def _compare(self, layer: int, hidden: Tensor, tx: Tensor, n_transcripts: int) -> Tensor:
+    def encoded(self, features: Tensor) -> Tensor:
+        """What a pair starts from, [P, H]."""
+        return self.encode(((features - self.mean) / self.scale).clamp(-MOST, MOST))
+
+    def heard(
+        self, layer: int, hidden: Tensor, place: Tensor | None, neighbours: NeighbourLists | None
+    ) -> Tensor:
+        """The same after listening to the neighbours' pairs with the same cell: all pairs at once, [P, H]."""
+        if place is None or neighbours is None:
+            message = f"this network listens to neighbours in {len(self.listen)} layers: give them and places"
+            raise ValueError(message)
+        told = torch.cat([hidden, place / PLACE_SCALE], 1)
+        listen = self.listen[layer]
+        if self.attention == FIXED:
+            return hidden + _mean(listen.lin_l(told), neighbours)  # type: ignore[operator]
+        return hidden + listen(told, neighbours)
+
+    def compared(self, layer: int, hidden: Tensor, tx: Tensor, n_transcripts: int) -> Tensor:
+        """The same after a look at the other candidates of the transcript, [P, H]."""
         best = _best(hidden, tx, n_transcripts)
         return hidden + self.compare[layer](torch.cat([hidden, best[tx]], 1))
+
+    def decided(self, hidden: Tensor, tx: Tensor, n_transcripts: int) -> tuple[Tensor, Tensor]:
+        """Logits of the pairs [P] and of none [N]."""
+        return self.candidate(hidden).squeeze(1), self.none(_best(hidden, tx, n_transcripts)).squeeze(1)
 
     def standardise(self, features: Tensor) -> None:
         """Take mean and standard deviation of the features [P, F] from the training data."""

@@ -14,10 +14,18 @@ from tissuegraph.graph.params import GraphParams
 from tissuegraph.nn.params import SeggerParams
 from tissuegraph.output import refuse_existing, whole_folder
 from tissuegraph.sample import Sample
-from tissuegraph.segmentation.params import MIN_QV, AssignParams, DatasetParams, PredictParams, TrainParams
+from tissuegraph.segmentation.params import (
+    MIN_QV,
+    AssignParams,
+    DatasetParams,
+    PredictParams,
+    ReferenceFile,
+    TrainParams,
+)
 
 if TYPE_CHECKING:
     from tissuegraph.segmentation.pretrained.model import PairModel
+    from tissuegraph.segmentation.steps import Run
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +171,8 @@ def predict(
     model: Path | str,
     out: Path | str,
     *,
+    reference: Path | str | None = None,
+    label: str = keys.CELL_TYPE,
     prediction: PredictParams | None = None,
     min_qv: float = MIN_QV,
     overwrite: bool = False,
@@ -179,6 +189,10 @@ def predict(
         The folder `model/` of `tissuegraph train` or `tissuegraph segment`.
     out
         Folder to write.
+    reference
+        What cell types express, as for `segment`; only for the pretrained model, which does not keep it.
+    label
+        The reference's column that names the type.
     prediction
         How the model is applied.
     min_qv
@@ -193,13 +207,14 @@ def predict(
     Raises
     ------
     InputError
-        If the slide is missing or broken.
+        If the slide or the reference is missing or broken, or the model takes no reference.
     ModelError
         If the model is missing, or does not know the slide's genes.
     OutputError
         If `out` exists or cannot be written.
     """
     from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.apply import apply_model
     from tissuegraph.segmentation.model import load_model
     from tissuegraph.segmentation.pretrained.model import is_pair_model, load_pair_model
 
@@ -209,12 +224,14 @@ def predict(
     if is_pair_model(Path(model)):
         pretrained = load_pair_model(Path(model))
         seed = pretrained.card.get(TYPES_SEED, 0)
-        return _assign_pretrained(
-            bundle, out, prediction, pretrained, "predict", min_qv, seed=seed, overwrite=overwrite
-        )
+        with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+            types = _reference_file(reference, label)
+            _assign_pretrained(run, pretrained, "predict", prediction, types, min_qv=min_qv, seed=seed)
+        return out
+    _refuse_reference(reference)
     trained = load_model(model)
     with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
-        said = steps.apply_model(run, trained, params=prediction, min_qv=min_qv, axes=None)
+        said = apply_model(run, trained, params=prediction, min_qv=min_qv, axes=None)
         parameters = {"prediction": asdict(prediction), "min_qv": min_qv}
         steps.write_run(run, {"command": "predict", "parameters": parameters, **said})
     return out
@@ -225,6 +242,8 @@ def segment(
     out: Path | str,
     *,
     model: str | None = None,
+    reference: Path | str | None = None,
+    label: str = keys.CELL_TYPE,
     prediction: PredictParams | None = None,
     graph: GraphParams | None = None,
     data: DatasetParams | None = None,
@@ -251,6 +270,11 @@ def segment(
         pretrained: networks that were trained on simulated tissue and know no gene, so that they serve any
         panel at once. segger: a network of graph attention, trained on the slide itself. By default
         pretrained, or segger where a parameter of its training is given.
+    reference
+        What cell types express: a csv, tsv or parquet with a profile a row, or an h5ad of annotated cells
+        and their counts. The slide's types start from it. Only for the pretrained model.
+    label
+        The reference's column that names the type; of an h5ad in `obs`.
     prediction, graph, data, segger, training, assign
         Parameters of the steps; None means their defaults. pretrained takes only the first.
     min_qv
@@ -267,13 +291,14 @@ def segment(
     Raises
     ------
     InputError
-        If the slide is missing, broken or too small.
+        If the slide is missing, broken or too small, the reference is, or the model takes none.
     OutputError
         If `out` exists or cannot be written.
     MachineError
         If the machine lacks the accelerator or the devices.
     """
     from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.apply import apply_model
     from tissuegraph.segmentation.machine import check_in_one_command
     from tissuegraph.segmentation.pretrained.model import load_pair_model
 
@@ -284,9 +309,12 @@ def segment(
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     prediction = prediction or PredictParams()
     if chosen == PRETRAINED:
-        return _assign_pretrained(
-            bundle, out, prediction, load_pair_model(), "segment", min_qv, seed=seed, overwrite=overwrite
-        )
+        pretrained = load_pair_model()
+        with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+            types = _reference_file(reference, label)
+            _assign_pretrained(run, pretrained, "segment", prediction, types, min_qv=min_qv, seed=seed)
+        return out
+    _refuse_reference(reference)
     graph, data = graph or GraphParams(), data or DatasetParams()
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
     data = replace(data, hops=max(data.hops, segger.hops))
@@ -296,7 +324,7 @@ def segment(
             run, graph=graph, data=data, segger=segger, training=training, assign=assign, seed=seed
         )
         trained.save(run.folder / keys.MODEL_DIR)
-        said = steps.apply_model(run, trained, params=prediction, min_qv=min_qv, axes=axes)
+        said = apply_model(run, trained, params=prediction, min_qv=min_qv, axes=axes)
         used = (prediction, graph, data, segger, training, assign)
         parameters = {type(one).__name__: asdict(one) for one in used} | {"min_qv": min_qv}
         head = {"command": "segment", "model": SEGGER, "seed": seed, "parameters": parameters}
@@ -305,27 +333,38 @@ def segment(
 
 
 def _assign_pretrained(
-    bundle: Path | str | Sample,
-    out: Path,
-    prediction: PredictParams,
+    run: Run,
     model: PairModel,
     command: str,
-    min_qv: float,
+    prediction: PredictParams,
+    reference: ReferenceFile | None,
     *,
+    min_qv: float,
     seed: int,
-    overwrite: bool,
-) -> Path:
+) -> None:
     """Do as `segment` and `predict` do, with a model that needs no training; `segment` leaves it in OUT."""
     from tissuegraph.segmentation import steps
+    from tissuegraph.segmentation.apply import apply_pair_model
 
-    with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
-        if command == "segment":  # with the seed, so that `predict` with it gives the same cells
-            replace(model, card={**model.card, TYPES_SEED: seed}).save(run.folder / keys.MODEL_DIR)
-        said = steps.apply_pair_model(run, model, params=prediction, min_qv=min_qv, seed=seed)
-        parameters = {type(prediction).__name__: asdict(prediction), "min_qv": min_qv}
-        head = {"command": command, "model": PRETRAINED, "seed": seed, "parameters": parameters}
-        steps.write_run(run, {**head, "training": model.card, **said})
-    return out
+    if command == "segment":  # with the seed, so that `predict` with it gives the same cells
+        replace(model, card={**model.card, TYPES_SEED: seed}).save(run.folder / keys.MODEL_DIR)
+    said = apply_pair_model(run, model, params=prediction, min_qv=min_qv, seed=seed, reference=reference)
+    parameters = {type(prediction).__name__: asdict(prediction), "min_qv": min_qv}
+    head = {"command": command, "model": PRETRAINED, "seed": seed, "parameters": parameters}
+    steps.write_run(run, {**head, "training": model.card, **said})
+
+
+def _reference_file(reference: Path | str | None, label: str) -> ReferenceFile | None:
+    return None if reference is None else ReferenceFile(Path(reference), label)
+
+
+def _refuse_reference(reference: Path | str | None) -> None:
+    if reference is not None:
+        message = (
+            f"a {SEGGER} model learns its genes from the slide and reads no reference ({reference}); "
+            f"leave it out, or take model {PRETRAINED}"
+        )
+        raise InputError(message)
 
 
 def _choose_model(model: str | None, by_hand: Mapping[str, object]) -> str:

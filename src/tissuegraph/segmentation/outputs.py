@@ -1,4 +1,4 @@
-"""The files of a run, made from the tiles' results."""
+"""The table of transcripts of a run, made from the tiles' results."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
-from scipy import sparse
 
 from tissuegraph import keys
 from tissuegraph.io.files import reading
 from tissuegraph.sample import Sample
-from tissuegraph.segmentation.boundaries import cell_outlines
-from tissuegraph.segmentation.outlines.windows import windows
-from tissuegraph.tiles.survey import Survey, drop_reason
+from tissuegraph.segmentation.settle import Legend
+from tissuegraph.tiles.survey import drop_reason
 
 BATCH_ROWS = 500_000
 
 
 def write_transcripts(
-    sample: Sample, survey: Survey, results: pl.LazyFrame, unknown: tuple[str, ...], min_qv: float, path: Path
+    sample: Sample, legend: Legend, results: pl.LazyFrame, min_qv: float, path: Path
 ) -> dict[str, int]:
     """Write every row of the source with its cell, probability and, if dropped, why.
 
@@ -37,13 +31,13 @@ def write_transcripts(
     with reading(sample.transcripts_path):
         source = pq.ParquetFile(sample.transcripts_path)
     boundary, probability = _by_row(results, source.metadata.num_rows, path.parent)
-    ids = pl.Series(keys.ASSIGNED_CELL_ID, survey.boundary_ids.astype(str), pl.String)
+    ids = pl.Series(keys.ASSIGNED_CELL_ID, legend.survey.boundary_ids.astype(str), pl.String)
     account: dict[str, int] = {"transcripts": 0, "assigned": 0, "unassigned": 0}
     writer = None
     row = 0
     for batch in _batches(source, sample.transcripts_path):
         rows = slice(row, row + len(batch))
-        added = _added_columns(batch, sample, ids, boundary[rows], probability[rows], unknown, min_qv)
+        added = _added_columns(batch, sample, ids, boundary[rows], probability[rows], legend.unknown, min_qv)
         added = added.with_columns(pl.Series(keys.ROW, np.arange(rows.start, rows.stop), pl.UInt64))
         _count(account, added)
         table = _beside(pa.Table.from_batches([batch]), added)
@@ -175,110 +169,23 @@ def account_by_gene(path: Path, sample: Sample) -> pl.DataFrame:
     )
 
 
-def write_cells(
-    survey: Survey, results: pl.LazyFrame, genes: tuple[str, ...], folder: Path, uns: dict[str, Any]
-) -> dict[str, Any]:
-    """Write `cells.h5ad` and `cell_boundaries.parquet`; returns a summary.
+def compare_with_nearest(results: pl.LazyFrame, kept: int) -> dict[str, Any]:
+    """Shares assigned by us and by the nearest nucleus within 5 um, and how often the two agree.
 
-    `genes` names the results' gene numbers. A nucleus to which no transcript was assigned gives no cell.
+    Agreement is no accuracy: it says how much the run differs from the simplest rule.
     """
-    assigned = results.filter(pl.col("boundary") >= 0)
-    per_cell = (
-        assigned.group_by("boundary")
-        .agg(
-            pl.len().alias("n_transcripts"),
-            pl.col("gene").n_unique().alias("n_genes"),
-            pl.col("probability").cast(pl.Float64).sort_by(keys.ROW).mean(),
-        )
-        .sort("boundary")
-        .collect()
-    )
-    numbers = per_cell["boundary"].to_numpy()
-    outlines, centres = _outlines(assigned, numbers, survey)
-    obs = pd.DataFrame(
-        {
-            keys.CELL_ID: survey.boundary_ids[numbers].astype(str),
-            "n_transcripts": per_cell["n_transcripts"].to_numpy().astype(np.int64),
-            "n_genes": per_cell["n_genes"].to_numpy().astype(np.int64),
-            "area_um2": shapely.area(outlines),
-            "nucleus_area_um2": shapely.area(survey.outlines[numbers]),
-            "mean_probability": per_cell["probability"].to_numpy(),
-        },
-        index=pd.Index(survey.boundary_ids[numbers].astype(str)),
-    )
-    counts = _count_matrix(assigned, numbers, genes, survey.genes)
-    cells = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=pd.Index(survey.genes, dtype=object)))
-    cells.layers[keys.LAYER_COUNTS] = counts.copy()
-    cells.obsm[keys.OBSM_SPATIAL] = centres
-    cells.uns[keys.UNS_RUN] = uns
-    cells.write_h5ad(folder / keys.CELLS_FILE, compression="gzip")
-    shapes = gpd.GeoDataFrame({keys.CELL_ID: obs[keys.CELL_ID].to_numpy()}, geometry=list(outlines))
-    shapes.to_parquet(folder / keys.BOUNDARIES_FILE)
-    return _summary(survey, obs)
-
-
-def _summary(survey: Survey, obs: pd.DataFrame) -> dict[str, Any]:
+    ours, nearest = pl.col("boundary") >= 0, pl.col("nearest") >= 0
+    row = results.select(
+        ours.sum().alias("ours"),
+        nearest.sum().alias("nearest"),
+        (ours & nearest).sum().alias("both"),
+        (ours & (pl.col("boundary") == pl.col("nearest"))).sum().alias("same"),
+    ).collect()
+    count = {name: int(row[name].item() or 0) for name in row.columns}
     return {
-        "cells": len(obs),
-        "nuclei_without_transcripts": len(survey.outlines) - len(obs),
-        "median_transcripts_per_cell": float(obs["n_transcripts"].median()) if len(obs) else 0.0,
-        "median_genes_per_cell": float(obs["n_genes"].median()) if len(obs) else 0.0,
-        "median_area_um2": round(float(obs["area_um2"].median()), 2) if len(obs) else 0.0,
+        "share_assigned": {
+            "tissuegraph": round(count["ours"] / kept, 4),
+            "nearest nucleus, 5 um": round(count["nearest"] / kept, 4),
+        },
+        "agreement_where_both_assign": round(count["same"] / max(count["both"], 1), 4),
     }
-
-
-def _count_matrix(
-    assigned: pl.LazyFrame, numbers: np.ndarray, genes: tuple[str, ...], panel: tuple[str, ...]
-) -> sparse.csr_matrix:
-    """Cells by genes of the slide's panel, int32 csr."""
-    entries = assigned.group_by("boundary", "gene").agg(pl.len()).sort("boundary", "gene").collect()
-    cell = np.searchsorted(numbers, entries["boundary"].to_numpy())
-    column_of = {gene: column for column, gene in enumerate(panel)}
-    column = np.array([column_of.get(gene, -1) for gene in genes])[entries["gene"].to_numpy()]
-    values = entries["len"].to_numpy().astype(np.int32)
-    matrix = sparse.csr_matrix((values, (cell, column)), shape=(len(numbers), len(panel)))
-    matrix.sort_indices()
-    return matrix
-
-
-def _outlines(assigned: pl.LazyFrame, numbers: np.ndarray, survey: Survey) -> tuple[np.ndarray, np.ndarray]:
-    """Outline [M] and mean position [M, 2] of the cells `numbers` [M], ascending; a window at a time."""
-    nuclei = survey.outlines[numbers]
-    boxes = _boxes(assigned, numbers, nuclei)
-    outlines, centres = np.empty(len(numbers), object), np.empty((len(numbers), 2))
-    for own, near in windows(boxes):
-        positions, cell = _members(assigned, numbers[near], boxes[near])
-        mine = np.isin(near, own)
-        outlines[own] = cell_outlines(positions, cell, nuclei[near])[mine]
-        sums = np.stack([np.bincount(cell, positions[:, axis], len(near)) for axis in (0, 1)], 1)
-        centres[own] = (sums / np.bincount(cell, minlength=len(near))[:, None])[mine]
-    return outlines, centres
-
-
-def _boxes(assigned: pl.LazyFrame, numbers: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
-    """Where the nucleus and the transcripts of each cell lie: x, y from and x, y to, [M, 4]."""
-    x, y = pl.col(keys.X), pl.col(keys.Y)
-    ends = (x.min().alias("x0"), y.min().alias("y0"), x.max().alias("x1"), y.max().alias("y1"))
-    spans = assigned.group_by("boundary").agg(*ends).sort("boundary").collect(engine="streaming")
-    boxes = shapely.bounds(nuclei)
-    cell = np.searchsorted(numbers, spans["boundary"].to_numpy())
-    found = spans.select("x0", "y0", "x1", "y1").to_numpy()
-    boxes[cell, :2] = np.fmin(boxes[cell, :2], found[:, :2])
-    boxes[cell, 2:] = np.fmax(boxes[cell, 2:], found[:, 2:])
-    return boxes
-
-
-def _members(assigned: pl.LazyFrame, numbers: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [N, 2] of all transcripts of some cells, and which of the cells each is of, [N]."""
-    # A range lets files that lie elsewhere be skipped; a little wider, as positions are 32 bits.
-    low, high = boxes[:, :2].min(0) - 1, boxes[:, 2:].max(0) + 1
-    within = pl.col(keys.X).is_between(low[0], high[0]) & pl.col(keys.Y).is_between(low[1], high[1])
-    points = (
-        assigned.filter(within)
-        .filter(pl.col("boundary").is_in(numbers.tolist()))
-        .select(keys.ROW, keys.X, keys.Y, "boundary")
-        .collect(engine="streaming")
-        .sort(keys.ROW)
-    )
-    positions = points.select(keys.X, keys.Y).to_numpy().astype(np.float64)
-    return positions, np.searchsorted(numbers, points["boundary"].to_numpy())

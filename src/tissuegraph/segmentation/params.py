@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tissuegraph.errors import InputError
 
 MIN_QV = 20.0
 """Transcripts of lower quality are left out."""
+MIN_PROBABILITY = 0.5
+"""Of an assignment, where nothing else is asked."""
+FEWEST_IN_FRAGMENT = 5
+"""Transcripts that a cell without a nucleus needs: nothing else says that it is a cell."""
+SMALL_CELL = 10
+"""Transcripts below which a cell is called small (`obs["is_small"]`): too few to tell its type."""
 
 
 def _check(owner: object, **ranges: tuple[float, float]) -> None:
-    """Refuse values outside their range, bounds included."""
+    """Refuse values outside their range, bounds included; None is no value."""
     for name, (low, high) in ranges.items():
         value = getattr(owner, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             message = f"{name} is {value}; give a number from {low:g} to {high:g}"
             raise InputError(message)
 
@@ -122,8 +129,12 @@ class AssignParams:
 class PredictParams:
     """How a trained model is applied to a slide."""
 
-    min_probability: float = 0.5
-    """Probability below which a transcript stays unassigned."""
+    min_probability: float | None = None
+    """Probability below which a transcript stays unassigned; 0.5 unless min_precision is given."""
+    min_precision: float | None = None
+    """Expected precision of the assignments, which sets the threshold instead of min_probability."""
+    min_transcripts: int = 0
+    """Cells with fewer are removed, and their transcripts stay unassigned."""
     genes: str = "strict"
     """strict: genes that the model does not know are an error; intersect: they are left out."""
     transcripts_per_tile: int = 100_000
@@ -131,7 +142,27 @@ class PredictParams:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be applied."""
-        _check(self, min_probability=(0, 1), transcripts_per_tile=(100, MANY))
+        _check(
+            self,
+            min_probability=(0, 1),
+            min_precision=(0.5, 1),
+            min_transcripts=(0, MANY),
+            transcripts_per_tile=(100, MANY),
+        )
+        if self.min_probability is not None and self.min_precision is not None:
+            message = (
+                f"min_probability is {self.min_probability} and min_precision {self.min_precision}, but each "
+                "sets the threshold; give one of them"
+            )
+            raise InputError(message)
         if self.genes not in ("strict", "intersect"):
             message = f"genes is {self.genes!r}; choose strict or intersect"
             raise InputError(message)
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """Profiles of cell types, or annotated cells, that the types of a slide start from."""
+
+    path: Path
+    label: str

@@ -1,4 +1,4 @@
-"""The steps that the commands share: open a slide, train a model, apply it, write a run."""
+"""The steps that the commands share: open a slide, train a model, write a run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import torch
 
 from tissuegraph import keys
@@ -24,17 +22,13 @@ from tissuegraph.nn.params import SeggerParams
 from tissuegraph.output import whole_folder, write_json
 from tissuegraph.sample import Sample
 from tissuegraph.segmentation.assign import FittedAssignment, ScoredTile, fit_assignment
-from tissuegraph.segmentation.axes import LocalAxes, find_axes
+from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, write_dataset
 from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
-from tissuegraph.segmentation.outputs import account_by_gene, on_disk, write_cells, write_transcripts
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
-from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
-from tissuegraph.segmentation.pretrained import rounds
-from tissuegraph.segmentation.pretrained.model import PairModel
 from tissuegraph.segmentation.score import affinity
-from tissuegraph.segmentation.stages import Stages, with_progress
+from tissuegraph.segmentation.stages import Stages
 from tissuegraph.segmentation.train import fit
 from tissuegraph.tiles.plan import plan_tiles
 from tissuegraph.tiles.store import TileStore, write_store
@@ -66,6 +60,11 @@ class Run:
     work: Path
     stages: Stages
 
+    @property
+    def results(self) -> Path:
+        """Where the tiles' results go, one file a tile."""
+        return self.work / "results"
+
 
 @contextmanager
 def new_run(
@@ -80,7 +79,9 @@ def new_run(
         with stages("tiles"):
             per_tile = prediction.transcripts_per_tile
             slide = open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
-        yield Run(slide, folder, work, stages)
+        run = Run(slide, folder, work, stages)
+        run.results.mkdir()
+        yield run
     log.info("run: %s", out)
 
 
@@ -164,106 +165,6 @@ def fit_on_tiles(
             ScoredTile(raw.graph, affinity(network, raw.graph), raw.outlines, raw.axes, raw.in_core)
         )
     return fit_assignment(scored, assign)
-
-
-def apply_model(
-    run: Run, model: SegmentationModel, *, params: PredictParams, min_qv: float, axes: LocalAxes | None
-) -> dict[str, Any]:
-    """Assign every transcript of a slide and write the run's tables; returns what `run.json` says of it."""
-    slide, stages = run.slide, run.stages
-    unknown = unknown_genes(slide.survey, model, params.genes)
-    tiles = slide.store.tiles
-    if axes is None:
-        with stages("axes"):
-            shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
-            axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, shown)
-    results = run.work / "results"
-    results.mkdir()
-    with stages("predict"):
-        shown = with_progress(tiles, "assigning transcripts", len(tiles))
-        predict_tiles(slide.store, slide.survey, model, axes, shown, results, params.min_probability)
-    parameters = {
-        type(one).__name__: asdict(one) for one in (params, model.graph, model.segger, model.assign)
-    }
-    uns = {"seed": model.training.get("seed", 0), "parameters": parameters | {"min_qv": min_qv}}
-    return write_result(run, results, model.genes, unknown, min_qv=min_qv, uns=uns)
-
-
-def apply_pair_model(
-    run: Run, model: PairModel, *, params: PredictParams, min_qv: float, seed: int
-) -> dict[str, Any]:
-    """Do as `apply_model` does, with the pretrained model, which knows every gene."""
-    results = run.work / "results"
-    results.mkdir()
-    store, survey, stages = run.slide.store, run.slide.survey, run.stages
-    tiles = store.tiles
-    with stages("profiles"):
-        begin = rounds.start(store, survey, with_progress(tiles, "reading the nuclei", len(tiles)), seed=seed)
-    with stages("first round"):
-        shown = with_progress(tiles, "assigning transcripts, first round", len(tiles))
-        owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
-        before = rounds.first_round(model.first, store, begin, shown, owner, seed=seed)
-    with stages("second round"):
-        for tile in with_progress(tiles, "assigning transcripts, second round", len(tiles)):
-            table = rounds.assign_tile(model, store, before, tile, params.min_probability)
-            table.write_parquet(results / f"tile_{tile.index}.parquet")
-    parameters = {type(params).__name__: asdict(params), "min_qv": min_qv, "pretrained": model.card}
-    uns = {"seed": seed, "parameters": parameters}
-    return write_result(run, results, survey.genes, (), min_qv=min_qv, uns=uns)
-
-
-def write_result(
-    run: Run,
-    results: Path,
-    genes: tuple[str, ...],
-    unknown: tuple[str, ...],
-    *,
-    min_qv: float,
-    uns: dict[str, Any],
-) -> dict[str, Any]:
-    """Write a run's tables from the results of its tiles; returns what `run.json` says of it.
-
-    `genes` names the results' gene numbers; transcripts of the genes in `unknown` were left out.
-    """
-    slide, out, stages = run.slide, run.folder, run.stages
-    table = pl.scan_parquet(sorted(results.glob("*.parquet")), glob=False)
-    with stages("write transcripts"):
-        path = out / keys.TRANSCRIPTS_FILE
-        account = write_transcripts(slide.sample, slide.survey, table, unknown, min_qv, path)
-    with stages("write cells"):
-        cells = write_cells(slide.survey, table, genes, out, {"versions": versions(), **uns})
-    return {
-        "account": account,
-        "account_by_gene": account_by_gene(out / keys.TRANSCRIPTS_FILE, slide.sample).to_dict(
-            as_series=False
-        ),
-        "cells": cells,
-        "genes_unknown_to_the_model": list(unknown),
-        "beside_the_baseline": compare_with_nearest(table, slide.survey.counts["kept"]),
-        "tiles": len(slide.store.tiles),
-    }
-
-
-def compare_with_nearest(results: pl.LazyFrame, kept: int) -> dict[str, Any]:
-    """Shares assigned by us and by the nearest nucleus within 5 um, and how often the two agree.
-
-    Agreement is no accuracy: it says how much the run differs from the simplest rule.
-    """
-    ours, nearest = pl.col("boundary") >= 0, pl.col("nearest") >= 0
-    row = results.select(
-        ours.sum().alias("ours"),
-        nearest.sum().alias("nearest"),
-        (ours & nearest).sum().alias("both"),
-        (ours & (pl.col("boundary") == pl.col("nearest"))).sum().alias("same"),
-    ).collect()
-    count = {name: int(row[name].item() or 0) for name in row.columns}
-    return {
-        "share_assigned": {
-            "tissuegraph": round(count["ours"] / kept, 4),
-            "nearest nucleus, 5 um": round(count["nearest"] / kept, 4),
-        },
-        "agreement_where_both_assign": round(count["same"] / max(count["both"], 1), 4),
-    }
 
 
 def versions() -> dict[str, str]:

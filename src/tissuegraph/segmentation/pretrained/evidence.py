@@ -50,7 +50,8 @@ EXPRESSION = (
 GROUND = ("log reach", "log typical counts", "log typical spacing", "log typical reach")
 FIRST_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND)
 """Names of the features, in order."""
-SECOND_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND, *TERRITORY, "is a fragment")
+UNEXPLAINED = ("is a fragment", "unexplained in the core", "unexplained on the slide")
+SECOND_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND, *TERRITORY, *UNEXPLAINED)
 """Names of those of the second round; its profiles are those after the first."""
 
 
@@ -66,15 +67,18 @@ def second_evidence(
     profiles: CellProfiles,
     territories: Territories,
     owner: npt.NDArray[np.int64],
-    is_fragment: npt.NDArray[np.bool_],
+    unexplained: Floats,
+    unexplained_on_slide: float,
 ) -> npt.NDArray[np.float32]:
-    """Features of the second round, [P, len(SECOND_ROUND)]; `is_fragment` [M] of the tile's cells."""
+    """Features of the second round, [P, len(SECOND_ROUND)]; `unexplained` [M] is 0 for nuclei."""
     parts = (
         geometry(pairs, ground),
         expression(pairs, ground, profiles, owner),
         around(pairs, ground, profiles),
         territory(pairs, ground, territories),
-        is_fragment[pairs.cell][:, None],
+        (unexplained > 0)[pairs.cell][:, None],
+        unexplained[pairs.cell][:, None],
+        np.full((len(pairs.tx), 1), np.log(unexplained_on_slide + 0.01)),
     )
     return np.concatenate(parts, 1, dtype=np.float32)
 

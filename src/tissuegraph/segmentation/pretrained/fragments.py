@@ -15,7 +15,7 @@ from tissuegraph.tiles.survey import Survey
 UNEXPLAINED = 0.5
 """Probability of belonging to none from which on a transcript is unexplained."""
 CORE = 1.5
-"""Radius of a fragment's core, in radii of the slide's typical nucleus: its transcripts are known to be its own."""
+"""Radius of a fragment's core, in radii of the slide's typical nucleus."""
 APART = 2.2
 """Least distance between the middles of two fragments, likewise."""
 FEWEST = 5
@@ -23,7 +23,7 @@ FEWEST = 5
 LEAST_DEPTH = 0.2
 """And relative to those in the typical nucleus."""
 LEAST_SHARE = 0.35
-"""Share of the transcripts in the core that must be unexplained."""
+"""Mean probability of belonging to none that the transcripts in the core must have."""
 NAME = "fragment-"
 
 
@@ -45,41 +45,76 @@ class Sizes:
         return (APART + CORE) * self.radius
 
 
+@dataclass(frozen=True)
+class Fragments:
+    """Places where a cell without a nucleus may lie.
+
+    Attributes
+    ----------
+    middles
+        [F, 2], um.
+    unexplained
+        [F]: mean probability of belonging to none of the transcripts in the core.
+    """
+
+    middles: Floats
+    unexplained: Floats
+
+    @classmethod
+    def none(cls) -> Fragments:
+        """No fragments."""
+        return cls(np.empty((0, 2)), np.empty(0))
+
+    @classmethod
+    def joined(cls, parts: list[Fragments]) -> Fragments:
+        """Those of several tiles."""
+        parts = [cls.none(), *parts]
+        middles = np.concatenate([part.middles for part in parts])
+        order = np.lexsort(middles.T)  # not that of the tiles, on which no answer may depend
+        return cls(middles[order], np.concatenate([part.unexplained for part in parts])[order])
+
+
 def sizes_of(areas: Floats, nuclear_depth: Floats) -> Sizes:
     """Typical radius [um] and transcripts of nuclei, given their areas [M] and counts [M]."""
     return Sizes(float(np.sqrt(np.median(areas) / np.pi)), float(np.median(nuclear_depth)))
 
 
-def find_middles(
-    positions: Floats, unexplained: npt.NDArray[np.bool_], mine: npt.NDArray[np.bool_], sizes: Sizes
-) -> Floats:
-    """Find where unexplained transcripts are densest, [F, 2].
+def find_fragments(positions: Floats, q_none: Floats, mine: npt.NDArray[np.bool_], sizes: Sizes) -> Fragments:
+    """Find where unexplained transcripts are densest.
 
-    A middle is an unexplained transcript with more unexplained ones around it, within a core, than any
-    other one within `APART` has; of equal ones the first. Then it moves to the mean of its core.
+    A fragment starts from an unexplained transcript with more unexplained ones around it, within a core, than
+    any other one within `APART` has; of equal ones the first. Its middle is the mean of that core.
 
     Parameters
     ----------
-    positions, unexplained
-        [N, 2] um, [N] of all transcripts there, in the order of the source.
+    positions, q_none
+        [N, 2] um, and [N] the probability of belonging to none, of all transcripts there, in the order of the
+        source.
     mine
-        [N], those that may be a middle; all others within `sizes.reach` of them must be there, too.
+        [N], those that a fragment may start from; all others within `sizes.reach` of them must be there, too.
     """
-    chosen = np.flatnonzero(unexplained)
+    chosen = np.flatnonzero(q_none > UNEXPLAINED)
     if len(chosen) < FEWEST:
-        return np.empty((0, 2))
+        return Fragments.none()
     tree = cKDTree(positions[chosen])
     count = np.asarray(tree.query_ball_point(tree.data, sizes.core, return_length=True))
     dense = np.flatnonzero(mine[chosen] & (count >= max(FEWEST, LEAST_DEPTH * sizes.depth)))
-    around = tree.query_ball_point(tree.data[dense], APART * sizes.radius, return_sorted=True)
+    around = _within(tree, tree.data[dense], APART * sizes.radius)
     # argmax gives the first of equal ones
-    peaks = np.array([i for i, near in zip(dense, around, strict=True) if near[np.argmax(count[near])] == i])
-    if len(peaks) == 0:
-        return np.empty((0, 2))
-    every = cKDTree(positions).query_ball_point(tree.data[peaks], sizes.core, return_length=True)
-    peaks = peaks[count[peaks] / np.asarray(every) >= LEAST_SHARE]
-    cores = tree.query_ball_point(tree.data[peaks], sizes.core, return_sorted=True)
-    return np.array([tree.data[core].mean(0) for core in cores]).reshape(-1, 2)
+    peaks = [i for i, near in zip(dense, around, strict=True) if near[np.argmax(count[near])] == i]
+    middles = np.array([tree.data[core].mean(0) for core in _within(tree, tree.data[peaks], sizes.core)])
+    middles = middles.reshape(-1, 2)
+    cores = _within(cKDTree(positions), middles, sizes.core)
+    unexplained = np.array([q_none[core].mean() for core in cores])
+    sure = unexplained >= LEAST_SHARE
+    return Fragments(middles[sure], unexplained[sure])
+
+
+def _within(tree: cKDTree, places: Floats, distance: float) -> list[list[int]]:
+    """The points within a distance of each place, in their order."""
+    if len(places) == 0:
+        return []
+    return list(np.asarray(tree.query_ball_point(places, distance, return_sorted=True), object))
 
 
 def in_cores(positions: Floats, middles: Floats, sizes: Sizes) -> Indices:

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import shapely
+from scipy.spatial import cKDTree
 
-from tissuegraph.segmentation.axes import LocalAxes
+from tissuegraph.segmentation.axes import LocalAxes, mean_density
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats
+from tissuegraph.tiles.survey import Survey
+
+FOURTH = 5
+"""Centres asked for to find the fourth nearest other one."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +39,18 @@ class Ground:
     spacing: Floats
     axes: LocalAxes
     typical_reach: float
+
+
+def ground_of(survey: Survey, axes: LocalAxes) -> Ground:
+    """Look at the slide's nuclei, given the tissue's axis at each."""
+    centres = shapely.get_coordinates(shapely.centroid(survey.outlines))
+    asked = min(FOURTH, len(centres))
+    distance = np.asarray(cKDTree(centres).query(centres, k=[asked])[0])[:, 0]
+    return Ground(
+        outlines=survey.outlines,
+        centres=centres,
+        areas=np.maximum(shapely.area(survey.outlines), 1e-3),
+        spacing=np.maximum(distance, 1.0),
+        axes=axes,
+        typical_reach=float(np.sqrt(10 / (np.pi * max(mean_density(survey), 1e-9)))),
+    )

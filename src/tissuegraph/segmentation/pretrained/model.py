@@ -20,10 +20,10 @@ from tissuegraph.nn.pairs import PairNet, log_probabilities
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
 
-KIND, FORMAT = "pairs", 1
+KIND, FORMAT = "pairs", 2
 SHIPPED = Path(__file__).parent / "weights"
 """The model that comes with the package."""
-AT_A_TIME = 50_000
+AT_A_TIME = 20_000
 """Transcripts whose pairs go through the network at a time."""
 
 
@@ -94,8 +94,11 @@ def _in_run(folder: Path) -> Path:
 
 
 def _network(tensors: dict[str, torch.Tensor], name: str, features: int) -> PairNet:
+    """The network of a round; how wide and deep it is, its tensors say."""
     state = {key.removeprefix(f"{name}."): one for key, one in tensors.items() if key.startswith(f"{name}.")}
-    network = PairNet(features, len(state["pair.0.weight"]))
+    attention = [one for key, one in state.items() if key.endswith(".att")]
+    heads = attention[0].shape[1] if attention else 1
+    network = PairNet(features, len(state["encode.0.bias"]), len(attention), heads)
     network.load_state_dict(state)
     return network.eval()
 
@@ -112,19 +115,27 @@ def probabilities(
 
     features [P, F]; place [P, 2] and `heard` are for a network with layers, see `PairNet.forward`.
     """
+    hidden = torch.empty(len(pairs.tx), network.width)
+    for number, tx, chosen in _parts(pairs):
+        start = network.encoded(torch.from_numpy(features[chosen]))
+        hidden[chosen] = network.compared(0, start, tx, number)
+    for layer in range(len(network.listen)):
+        where = None if place is None else torch.from_numpy(place)
+        hidden = network.heard(layer, hidden, where, heard)
+        for number, tx, chosen in _parts(pairs):
+            hidden[chosen] = network.compared(layer + 1, hidden[chosen], tx, number)
     q, q_none = np.zeros(len(pairs.tx)), np.ones(len(pairs.tokens))
-    for transcripts, chosen in _parts(pairs, AT_A_TIME if heard is None else len(pairs.tokens)):
-        tx = torch.from_numpy(pairs.tx[chosen] - transcripts.start)
-        where = None if place is None else torch.from_numpy(place[chosen])
-        number = transcripts.stop - transcripts.start
-        logits, none = network(torch.from_numpy(features[chosen]), tx, number, where, heard)
-        of_pairs, of_none = log_probabilities(logits, none, tx)
-        q[chosen], q_none[transcripts] = of_pairs.exp().numpy(), of_none.exp().numpy()
+    begin = 0
+    for number, tx, chosen in _parts(pairs):
+        of_pairs, of_none = log_probabilities(*network.decided(hidden[chosen], tx, number), tx)
+        q[chosen], q_none[begin : begin + number] = of_pairs.exp().numpy(), of_none.exp().numpy()
+        begin += number
     return q, q_none
 
 
-def _parts(pairs: TilePairs, size: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of transcripts, and of their pairs."""
-    for start in range(0, len(pairs.tokens), size):
-        end = min(start + size, len(pairs.tokens))
-        yield slice(start, end), slice(int(pairs.first[start]), int(pairs.first[end]))
+def _parts(pairs: TilePairs) -> Iterator[tuple[int, torch.Tensor, slice]]:
+    """Some transcripts at a time: how many, and of their pairs the transcript and where they stand."""
+    for start in range(0, len(pairs.tokens), AT_A_TIME):
+        end = min(start + AT_A_TIME, len(pairs.tokens))
+        chosen = slice(int(pairs.first[start]), int(pairs.first[end]))
+        yield end - start, torch.from_numpy(pairs.tx[chosen] - start), chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CANDIDATES = 8
+CANDIDATES = 6
 """Nuclei that a transcript may belong to."""
 MAX_DISTANCE = 20.0
 """um from their outline."""
@@ -18,5 +18,5 @@ REACH = MAX_DISTANCE + NEIGHBOUR_DISTANCE
 """um around a transcript that the first round can see; the second sees `NEIGHBOUR_DISTANCE` farther."""
 HEARD = 20
 """Nearest transcripts whose pairs with the same cell a pair listens to in the second round."""
-LAYERS = 2
-"""Layers of attention in the second round."""
+LAYERS = 1
+"""Layers of attention in the second round: how many neighbours away a transcript is heard."""

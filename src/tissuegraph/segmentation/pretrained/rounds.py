@@ -8,35 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import shapely
 from scipy import sparse
 from scipy.spatial import cKDTree
 
 from tissuegraph import keys
-from tissuegraph.graph.candidates import candidate_pairs
+from tissuegraph.io.profiles import ReferenceProfiles
+from tissuegraph.metrics.segmentation import count_matrix
 from tissuegraph.nn.pairs import PairNet
-from tissuegraph.segmentation.axes import LocalAxes, find_axes, mean_density
-from tissuegraph.segmentation.gene_vectors import gene_vectors
+from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
-from tissuegraph.segmentation.pretrained.evidence import Ground, first_evidence, second_evidence
+from tissuegraph.segmentation.pretrained.evidence import first_evidence, second_evidence
 from tissuegraph.segmentation.pretrained.fragments import (
     UNEXPLAINED,
-    Sizes,
-    find_middles,
+    Fragments,
+    find_fragments,
     in_cores,
-    sizes_of,
     with_fragments,
 )
+from tissuegraph.segmentation.pretrained.ground import Ground, ground_of
 from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
 from tissuegraph.segmentation.pretrained.params import (
     HEARD,
     LAYERS,
     NEIGHBOUR_DISTANCE,
-    NUCLEAR_DISTANCE,
     REACH,
     SURE,
 )
+from tissuegraph.segmentation.pretrained.start import Start
 from tissuegraph.segmentation.pretrained.territories import Territories
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats, Indices, TilePairs, pairs_heard, read_pairs
 from tissuegraph.segmentation.tile_graphs import gene_tokens, inside
@@ -44,24 +43,8 @@ from tissuegraph.tiles.plan import Tile, grown
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
 
-FOURTH = 5
-"""Centres asked for to find the fourth nearest other one."""
 NONE, OPEN = -1, -2
 """Owner of a transcript that is not sure of its cell, and of one that no nucleus explains."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What the nuclei tell: the ground they lie on, and what their cells express."""
-
-    survey: Survey
-    ground: Ground
-    profiles: CellProfiles
-
-    @property
-    def sizes(self) -> Sizes:
-        """What fragments are measured by."""
-        return sizes_of(self.ground.areas, np.asarray(self.profiles.counts.sum(1)).ravel())
 
 
 @dataclass(frozen=True)
@@ -78,6 +61,10 @@ class FirstRound:
         Where these transcripts lay.
     owner
         [rows of the source]: the cell in whose profile each transcript was counted, or `NONE`.
+    unexplained
+        [F], of the fragments: mean probability of belonging to none in the core.
+    unexplained_on_slide
+        The same of all transcripts.
     """
 
     survey: Survey
@@ -85,44 +72,24 @@ class FirstRound:
     profiles: CellProfiles
     territories: Territories
     owner: npt.NDArray[np.int32]
-    n_nuclei: int
+    unexplained: Floats
+    unexplained_on_slide: float
+
+    @property
+    def n_nuclei(self) -> int:
+        """How many of the cells have a nucleus."""
+        return len(self.survey.outlines) - len(self.unexplained)
 
 
-def start(store: TileStore, survey: Survey, tiles: Iterable[Tile], *, seed: int = 0) -> Start:
-    """Count in the nuclei, find types among them and the tissue's axis at each."""
-    tiles = list(tiles)
-    counts = nuclear_counts(store, survey, tiles)
-    axes = find_axes(store, survey, survey.genes, gene_vectors(counts), tiles)
-    return Start(survey, ground_of(survey, axes), find_profiles(counts, seed=seed))
+@dataclass(frozen=True)
+class _Tally:
+    """What the tiles found in the first round: sums over cells [M, ...], fragments, and over transcripts."""
 
-
-def nuclear_counts(store: TileStore, survey: Survey, tiles: Iterable[Tile]) -> sparse.csr_matrix:
-    """Count the transcripts in or near each nucleus, [M, G]."""
-    total = sparse.csr_matrix((len(survey.outlines), len(survey.genes)))
-    for tile in tiles:
-        table = store.read(tile.core)
-        if len(table) == 0:
-            continue
-        numbers = survey.outlines_in(grown(tile.core, NUCLEAR_DISTANCE))
-        x, y = (table[axis].to_numpy().astype(np.float64) for axis in (keys.X, keys.Y))
-        tx, cell, _ = candidate_pairs(x, y, survey.outlines[numbers], k=1, max_distance=NUCLEAR_DISTANCE)
-        total = total + _count(numbers[cell], gene_tokens(table[keys.GENE], survey.genes)[tx], survey)
-    return total
-
-
-def ground_of(survey: Survey, axes: LocalAxes) -> Ground:
-    """Look at the slide's nuclei, given the tissue's axis at each."""
-    centres = shapely.get_coordinates(shapely.centroid(survey.outlines))
-    asked = min(FOURTH, len(centres))
-    distance = np.asarray(cKDTree(centres).query(centres, k=[asked])[0])[:, 0]
-    return Ground(
-        outlines=survey.outlines,
-        centres=centres,
-        areas=np.maximum(shapely.area(survey.outlines), 1e-3),
-        spacing=np.maximum(distance, 1.0),
-        axes=axes,
-        typical_reach=float(np.sqrt(10 / (np.pi * max(mean_density(survey), 1e-9)))),
-    )
+    counts: sparse.csr_matrix
+    territories: Floats
+    fragments: Fragments
+    q_none: float
+    transcripts: int
 
 
 def first_round(
@@ -133,71 +100,91 @@ def first_round(
     owner: npt.NDArray[np.int32],
     *,
     seed: int = 0,
+    reference: ReferenceProfiles | None = None,
 ) -> FirstRound:
     """Assign once, to learn what the cells hold, where they lie, and where one has no nucleus.
 
     `owner` [rows of the source] is filled.
     """
-    tiles, survey, ground = list(tiles), begin.survey, begin.ground
     counts = sparse.csr_matrix(begin.profiles.counts.shape)
-    sums = np.zeros((len(survey.outlines), 6))
-    middles = []
+    sums, fragments = np.zeros((len(begin.survey.outlines), 6)), []
+    q_none_sum, transcripts = 0.0, 0
     for tile in tiles:
-        pairs = read_pairs(store, survey, grown(tile.core, REACH + begin.sizes.reach))
+        pairs = read_pairs(store, begin.survey, grown(tile.core, REACH + begin.sizes.reach))
         core = inside(pairs.positions, tile.core)
         if not core.any():
             continue
-        q, q_none = probabilities(network, first_evidence(pairs, ground, begin.profiles), pairs)
+        q, q_none = probabilities(network, first_evidence(pairs, begin.ground, begin.profiles), pairs)
         sure = np.flatnonzero((q > SURE) & core[pairs.tx])
-        counts = counts + _count(pairs.cells[pairs.cell[sure]], pairs.tokens[pairs.tx[sure]], survey)
-        sums += Territories.of(pairs, q, ground, core).sums
-        middles.append(find_middles(pairs.positions, q_none > UNEXPLAINED, core, begin.sizes))
+        cell, tx = pairs.cells[pairs.cell[sure]], pairs.tx[sure]
+        counts = counts + count_matrix(cell, pairs.tokens[tx], *counts.shape)
+        sums += Territories.of(pairs, q, begin.ground, core).sums
+        fragments.append(find_fragments(pairs.positions, q_none, core, begin.sizes))
+        q_none_sum, transcripts = q_none_sum + float(q_none[core].sum()), transcripts + int(core.sum())
         owner[pairs.rows[core]] = np.where(q_none[core] > UNEXPLAINED, OPEN, NONE)
-        owner[pairs.rows[pairs.tx[sure]]] = pairs.cells[pairs.cell[sure]]
-    found = np.concatenate([np.empty((0, 2)), *middles])
-    return _with_fragments(store, begin, found, counts, Territories(sums), tiles, owner, seed)
+        owner[pairs.rows[tx]] = cell
+    tally = _Tally(counts, sums, Fragments.joined(fragments), q_none_sum, transcripts)
+    cores = _fill_cores(store, begin, tally.fragments, owner)
+    return _conclude(begin, tally, cores, owner, seed, reference)
 
 
-def _with_fragments(
-    store: TileStore,
+def _fill_cores(
+    store: TileStore, begin: Start, fragments: Fragments, owner: npt.NDArray[np.int32]
+) -> sparse.csr_matrix:
+    """Give what no nucleus explains to the fragment in whose core it lies, and count it, [F, G]."""
+    n_nuclei, shape = len(begin.survey.outlines), (len(fragments.middles), len(begin.survey.genes))
+    counts = sparse.csr_matrix(shape)
+    for tile in store.tiles:
+        table = store.read(tile.core)
+        unexplained = owner[table[keys.ROW].to_numpy()] == OPEN
+        table = table.filter(pl.Series(unexplained))
+        positions = table.select(keys.X, keys.Y).to_numpy().astype(np.float64)
+        fragment = in_cores(positions, fragments.middles, begin.sizes)
+        held = fragment >= 0
+        owner[table[keys.ROW].to_numpy()] = np.where(held, n_nuclei + fragment, NONE)
+        gene = gene_tokens(table[keys.GENE], begin.survey.genes)[held]
+        counts = counts + count_matrix(fragment[held], gene, *shape)
+    return counts
+
+
+def _conclude(
     begin: Start,
-    middles: Floats,
-    counts: sparse.csr_matrix,
-    territories: Territories,
-    tiles: list[Tile],
+    tally: _Tally,
+    cores: sparse.csr_matrix,
     owner: npt.NDArray[np.int32],
     seed: int,
+    reference: ReferenceProfiles | None,
 ) -> FirstRound:
-    """Add the fragments around some middles to the cells, with what lies in their cores."""
-    n_nuclei = len(begin.survey.outlines)
+    """Put nuclei and fragments together."""
+    middles, axes = tally.fragments.middles, begin.ground.axes
     survey = with_fragments(begin.survey, middles, begin.sizes)
-    counts.resize(len(survey.outlines), len(survey.genes))
-    for tile in tiles:
-        table = store.read(tile.core)
-        rows = table[keys.ROW].to_numpy()
-        unexplained = owner[rows] == OPEN
-        owner[rows[unexplained]] = NONE
-        table, rows = table.filter(pl.Series(unexplained)), rows[unexplained]
-        positions = table.select(keys.X, keys.Y).to_numpy().astype(np.float64)
-        cell = in_cores(positions, middles, begin.sizes)
-        held = cell >= 0
-        owner[rows[held]] = n_nuclei + cell[held]
-        tokens = gene_tokens(table[keys.GENE], survey.genes)
-        counts = counts + _count(n_nuclei + cell[held], tokens[held], survey)
     nearest = cKDTree(begin.ground.centres).query(middles)[1] if len(middles) else np.empty(0, int)
-    axes = LocalAxes(
-        *(np.concatenate([part, part[nearest]]) for part in (begin.ground.axes.angle, begin.ground.axes.ratio))
+    angle, ratio = (np.concatenate([part, part[nearest]]) for part in (axes.angle, axes.ratio))
+    counts = sparse.vstack([tally.counts, cores]).tocsr()
+    return FirstRound(
+        survey=survey,
+        ground=ground_of(survey, LocalAxes(angle, ratio)),
+        profiles=find_profiles(counts, seed=seed, reference=reference),
+        territories=Territories(np.pad(tally.territories, ((0, len(middles)), (0, 0)))),
+        owner=owner,
+        unexplained=tally.fragments.unexplained,
+        unexplained_on_slide=tally.q_none / max(tally.transcripts, 1),
     )
-    sums = np.pad(territories.sums, ((0, len(middles)), (0, 0)))
-    profiles = find_profiles(counts, seed=seed)
-    return FirstRound(survey, ground_of(survey, axes), profiles, Territories(sums), owner, n_nuclei)
 
 
 def second_features(pairs: TilePairs, before: FirstRound) -> npt.NDArray[np.float32]:
     """Features of the second round, [P, len(SECOND_ROUND)]."""
     owner = in_tile(pairs, before.owner[pairs.rows])
-    is_fragment = pairs.cells >= before.n_nuclei
-    return second_evidence(pairs, before.ground, before.profiles, before.territories, owner, is_fragment)
+    unexplained = np.concatenate([np.zeros(before.n_nuclei), before.unexplained])[pairs.cells]
+    return second_evidence(
+        pairs,
+        before.ground,
+        before.profiles,
+        before.territories,
+        owner,
+        unexplained,
+        before.unexplained_on_slide,
+    )
 
 
 def in_tile(pairs: TilePairs, owner: npt.NDArray[np.int32]) -> Indices:
@@ -253,10 +240,7 @@ def most_likely(pairs: TilePairs, q: Floats, min_probability: float) -> tuple[In
 
 def nearest_within(pairs: TilePairs, distance: float, n_nuclei: int) -> Indices:
     """The nearest nucleus of each transcript if near enough, else -1, by its number on the slide, [N]."""
+    if len(pairs.cells) == 0:
+        return np.full(len(pairs.tokens), -1, np.int64)
     nearest = pairs.nearest(distance, pairs.cells < n_nuclei)
     return np.where(nearest >= 0, pairs.cells[nearest], -1)
-
-
-def _count(cell: Indices, gene: Indices, survey: Survey) -> sparse.csr_matrix:
-    shape = (len(survey.outlines), len(survey.genes))
-    return sparse.coo_matrix((np.ones(len(cell)), (cell, gene)), shape=shape).tocsr()

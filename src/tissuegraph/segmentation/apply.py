@@ -1,0 +1,143 @@
+"""Apply a model to the slide of a run: what the tiles say, what of it stands, and the run's tables."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tissuegraph import keys
+from tissuegraph.io.profiles import ReferenceProfiles, read_profiles
+from tissuegraph.segmentation.axes import LocalAxes, find_axes
+from tissuegraph.segmentation.cell_tables import write_cells
+from tissuegraph.segmentation.model import SegmentationModel
+from tissuegraph.segmentation.outputs import (
+    account_by_gene,
+    compare_with_nearest,
+    on_disk,
+    write_transcripts,
+)
+from tissuegraph.segmentation.params import PredictParams, ReferenceFile
+from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
+from tissuegraph.segmentation.pretrained import rounds
+from tissuegraph.segmentation.pretrained.model import PairModel
+from tissuegraph.segmentation.pretrained.start import start
+from tissuegraph.segmentation.settle import Legend, settle
+from tissuegraph.segmentation.stages import with_progress
+from tissuegraph.segmentation.steps import Run, versions
+
+log = logging.getLogger(__name__)
+
+WHATEVER = 0.0
+"""The threshold of the tiles' results, which hold the likeliest cell of every transcript until `settle`."""
+
+
+def apply_model(
+    run: Run, model: SegmentationModel, *, params: PredictParams, min_qv: float, axes: LocalAxes | None
+) -> dict[str, Any]:
+    """Assign every transcript of a slide and write the run's tables; returns what `run.json` says of it."""
+    slide, stages = run.slide, run.stages
+    unknown = unknown_genes(slide.survey, model, params.genes)
+    tiles = slide.store.tiles
+    if axes is None:
+        with stages("axes"):
+            shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
+            axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, shown)
+    with stages("predict"):
+        shown = with_progress(tiles, "assigning transcripts", len(tiles))
+        predict_tiles(slide.store, slide.survey, model, axes, shown, run.results, WHATEVER)
+    parameters = {type(one).__name__: asdict(one) for one in (model.graph, model.segger, model.assign)}
+    uns = {"seed": model.training.get("seed", 0), "parameters": parameters | {"min_qv": min_qv}}
+    legend = Legend(slide.survey, len(slide.survey.outlines), model.genes, unknown)
+    return write_result(run, legend, params, min_qv=min_qv, uns=uns)
+
+
+def apply_pair_model(
+    run: Run,
+    model: PairModel,
+    *,
+    params: PredictParams,
+    min_qv: float,
+    seed: int,
+    reference: ReferenceFile | None = None,
+) -> dict[str, Any]:
+    """Do as `apply_model` does, with the pretrained model, which knows every gene."""
+    store, survey, stages = run.slide.store, run.slide.survey, run.stages
+    profiles = None if reference is None else read_profiles(reference.path, survey.genes, reference.label)
+    tiles = store.tiles
+    with stages("profiles"):
+        shown = with_progress(tiles, "reading the nuclei", len(tiles))
+        begin = start(store, survey, shown, seed=seed, reference=profiles)
+    with stages("first round"):
+        shown = with_progress(tiles, "assigning transcripts, first round", len(tiles))
+        owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
+        before = rounds.first_round(model.first, store, begin, shown, owner, seed=seed, reference=profiles)
+    with stages("second round"):
+        for tile in with_progress(tiles, "assigning transcripts, second round", len(tiles)):
+            table = rounds.assign_tile(model, store, before, tile, WHATEVER)
+            table.write_parquet(run.results / f"tile_{tile.index}.parquet")
+    said = _what_it_told(reference, profiles)
+    uns = {"seed": seed, "parameters": {"min_qv": min_qv, "pretrained": model.card, **said}}
+    legend = Legend(before.survey, before.n_nuclei, survey.genes)
+    return {**said, **write_result(run, legend, params, min_qv=min_qv, uns=uns)}
+
+
+def _what_it_told(reference: ReferenceFile | None, profiles: ReferenceProfiles | None) -> dict[str, Any]:
+    """Return what a run says of its reference, nothing without one."""
+    if reference is None or profiles is None:
+        return {}
+    told = {
+        "path": str(reference.path.absolute()),
+        "label": reference.label,
+        "types": list(profiles.types),
+        "genes": int(np.isfinite(profiles.profiles).any(0).sum()),
+    }
+    return {"reference": told}
+
+
+def write_result(
+    run: Run, legend: Legend, params: PredictParams, *, min_qv: float, uns: dict[str, Any]
+) -> dict[str, Any]:
+    """Settle what the tiles found and write a run's tables; returns what `run.json` says of it."""
+    sample, out, stages, kept = run.slide.sample, run.folder, run.stages, run.slide.survey.counts["kept"]
+    settled = run.work / "settled"
+    settled.mkdir()
+    with stages("settle"):
+        choice = asdict(settle(sorted(run.results.iterdir()), settled, params, legend.is_fragment))
+    table = pl.scan_parquet(sorted(settled.iterdir()), glob=False)
+    with stages("write transcripts"):
+        account = write_transcripts(sample, legend, table, min_qv, out / keys.TRANSCRIPTS_FILE)
+    choice["share_assigned"] = account["assigned"] / kept
+    _say(choice)
+    parameters = {**uns["parameters"], type(params).__name__: _known(asdict(params))}
+    uns = {"versions": versions(), **uns, "parameters": parameters, "assignment": _known(choice)}
+    with stages("write cells"):
+        cells = write_cells(legend, table, out, uns)
+    by_gene = account_by_gene(out / keys.TRANSCRIPTS_FILE, sample)
+    return {
+        "account": account,
+        "account_by_gene": by_gene.to_dict(as_series=False),
+        "assignment": choice,
+        "cells": cells,
+        "genes_unknown_to_the_model": list(legend.unknown),
+        "beside_the_baseline": compare_with_nearest(table, kept),
+        "tiles": len(run.slide.store.tiles),
+    }
+
+
+def _say(choice: dict[str, Any]) -> None:
+    if choice["expected_precision"] is not None:
+        log.info(
+            "%.1f%% assigned, at a probability of %g or more; expected precision %.3f",
+            100 * choice["share_assigned"],
+            choice["threshold"],
+            choice["expected_precision"],
+        )
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Return them without None, which older versions of anndata neither write nor read."""
+    return {name: value for name, value in values.items() if value is not None}
