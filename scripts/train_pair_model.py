@@ -41,7 +41,7 @@ from tissuegraph.metrics.segmentation.truth import right_codes
 from tissuegraph.nn.pairs import FIXED, LEARNT, PairNet, log_probabilities
 from tissuegraph.parallel import cores
 from tissuegraph.segmentation.pretrained import rounds
-from tissuegraph.segmentation.pretrained.evidence import EXPRESSION, FIRST_ROUND, SECOND_ROUND, UNEXPLAINED
+from tissuegraph.segmentation.pretrained.evidence import EXPRESSION, FIRST_ROUND, FRAGMENT, SECOND_ROUND
 from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
 from tissuegraph.segmentation.pretrained.params import HEARD, LAYERS
 from tissuegraph.segmentation.pretrained.territories import TERRITORY
@@ -51,7 +51,7 @@ from tissuegraph.segmentation.pretrained.tile_pairs import pairs_heard
 LEARNT_FROM, STEP = 8000, 2000
 # What the second network knows from neighbours, or from the first round, which heard them.
 ALONE = ("own gene", "lead of own gene", "log counts of the cell")
-FROM_NEIGHBOURS = (*(name for name in EXPRESSION if name not in ALONE), *TERRITORY, *UNEXPLAINED[1:])
+FROM_NEIGHBOURS = (*(name for name in EXPRESSION if name not in ALONE), *TERRITORY, *FRAGMENT[1:])
 # What is judged beside slides with drawn settings: tissue as in docs/segment.md.
 JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
     "round": ("tissue", {"cells": 700, "elongation": 1.0}),

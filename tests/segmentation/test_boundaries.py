@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tissuegraph as tg
 from tissuegraph import keys
-from tissuegraph.segmentation import outputs
+from tissuegraph.segmentation import cell_tables
 from tissuegraph.segmentation.boundaries import cell_outlines
 from tissuegraph.segmentation.outlines import windows
 from tissuegraph.segmentation.outlines.contours import contours
@@ -141,7 +141,7 @@ def test_outlines_do_not_depend_on_the_windows(side, monkeypatch):
     )
     survey = SimpleNamespace(outlines=np.concatenate([np.full(10, NOTHING), nuclei]))
     monkeypatch.setattr(windows, "WINDOW", side)
-    outlines, centres = outputs._outlines(assigned, 10 + np.arange(len(nuclei)), survey)
+    outlines, centres = cell_tables._outlines(assigned, 10 + np.arange(len(nuclei)), survey)
     check(outlines, np.arange(len(nuclei)))
     assert shapely.equals_exact(outlines, cell_outlines(positions, cell, nuclei), 0).all()
     assert centres[5] == pytest.approx(positions[cell == 5].mean(0), abs=1e-4)
@@ -149,7 +149,7 @@ def test_outlines_do_not_depend_on_the_windows(side, monkeypatch):
 
 def test_a_slide_without_cells_has_no_outlines():
     assigned = pl.LazyFrame({keys.ROW: [0], keys.X: [0.0], keys.Y: [0.0], "boundary": [0]}).head(0)
-    outlines, centres = outputs._outlines(
+    outlines, centres = cell_tables._outlines(
         assigned, np.empty(0, np.int64), SimpleNamespace(outlines=toy.nuclei())
     )
     assert outlines.shape == (0,)

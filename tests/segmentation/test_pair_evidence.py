@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ class Known:
     owner: np.ndarray
     unexplained: np.ndarray
     territories: Territories
+    on_slide: float = 0.2
 
 
 def known(one: Drawn, seed: int = 0) -> Known:
@@ -50,7 +52,8 @@ def known(one: Drawn, seed: int = 0) -> Known:
 
 
 def second(one: Drawn, of: Known) -> np.ndarray:
-    return second_evidence(one.pairs, one.ground, one.profiles, of.territories, of.owner, of.unexplained)
+    told = (of.territories, of.owner, of.unexplained, of.on_slide)
+    return second_evidence(one.pairs, one.ground, one.profiles, *told)
 
 
 def check(found: np.ndarray, expected: dict[str, list[float]], names: tuple[str, ...]) -> None:
@@ -59,7 +62,7 @@ def check(found: np.ndarray, expected: dict[str, list[float]], names: tuple[str,
     assert found.shape[1] == len(names)
     for column, name in zip(found.T, names, strict=True):
         np.testing.assert_allclose(column, expected[name], atol=1e-4, err_msg=name)
-        if "typical" not in name and name != "candidates":
+        if not ("typical" in name or "on the slide" in name or name == "candidates"):
             assert np.ptp(column) > 0, name
 
 
@@ -93,6 +96,7 @@ def test_the_second_round_sees_what_it_says():
     expected |= around_by_loop(one) | dict(zip(TERRITORY, away.T.tolist(), strict=True))
     expected["is a fragment"] = [float(c % 3 == 1) for c in one.pairs.cell]
     expected["unexplained in the core"] = [of.unexplained[c] for c in one.pairs.cell]
+    expected["unexplained on the slide"] = [math.log(0.2 + 0.01)] * len(one.pairs.tx)
     found = second(one, of)
     assert found.dtype == np.float32
     check(found, expected, SECOND_ROUND)

@@ -21,7 +21,7 @@ from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.pretrained.evidence import first_evidence
 from tissuegraph.segmentation.pretrained.fragments import NAME
 from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
-from tissuegraph.segmentation.pretrained.params import LAYERS, NEIGHBOUR_DISTANCE, NUCLEAR_DISTANCE, REACH
+from tissuegraph.segmentation.pretrained.params import LAYERS, NEIGHBOUR_DISTANCE, NUCLEAR_DISTANCE
 from tissuegraph.segmentation.pretrained.rounds import FirstRound
 from tissuegraph.segmentation.pretrained.start import Start, start
 from tissuegraph.segmentation.pretrained.tile_pairs import read_pairs
@@ -158,7 +158,7 @@ def test_a_round_sees_no_farther_than_it_says(whole, model):
         features, heard = rounds.second_features(pairs, before), rounds.pairs_heard(pairs, rounds.HEARD)
         return pairs, probabilities(model.second, features, pairs, place, heard)
 
-    for look, reach in ((first, REACH), (second, REACH + LAYERS * NEIGHBOUR_DISTANCE)):
+    for look, reach in ((first, NEIGHBOUR_DISTANCE), (second, (1 + LAYERS) * NEIGHBOUR_DISTANCE)):
         looks = []
         for bounds in (grown(core, reach), EVERYWHERE):
             pairs, (q, q_none) = look(bounds)

@@ -119,6 +119,9 @@ class FusedGATv2Conv(GATv2Conv):
         pair = (x, x) if isinstance(x, Tensor) else x
         lists = None
         if isinstance(edge_index, NeighbourLists):
+            if (edge_index.num_others, len(edge_index.pointer) - 1) != (len(pair[0]), len(pair[1])):
+                message = f"the lists join other nodes than the {len(pair[0])} and {len(pair[1])} given"
+                raise IndexError(message)
             if edge_attr is None and return_attention_weights is None and self._fits_lists(*pair):
                 lists = edge_index
             else:

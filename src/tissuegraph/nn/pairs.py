@@ -48,6 +48,9 @@ class PairNet(nn.Module):
         self, features: int, hidden: int = 64, layers: int = 0, heads: int = 4, attention: str = LEARNT
     ):
         super().__init__()
+        if layers and hidden % heads:
+            message = f"hidden is {hidden}, which {heads} heads cannot share"
+            raise ValueError(message)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.encode = nn.Sequential(

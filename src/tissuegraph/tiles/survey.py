@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import geopandas as gpd
 import numpy as np
@@ -38,10 +39,15 @@ class Survey:
     outlines: np.ndarray
     histogram: Histogram
 
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """Bounds of the outlines, [M, 4]."""
+        return shapely.bounds(self.outlines)
+
     def outlines_in(self, bounds: Bounds) -> np.ndarray:
         """Numbers of the outlines whose box touches `bounds`, ascending."""
         x0, y0, x1, y1 = bounds
-        box = shapely.bounds(self.outlines)
+        box = self.boxes
         touching = (box[:, 0] <= x1) & (box[:, 2] >= x0) & (box[:, 1] <= y1) & (box[:, 3] >= y0)
         return np.flatnonzero(touching)
 

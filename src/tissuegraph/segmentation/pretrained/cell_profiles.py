@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,16 @@ class CellProfiles:
     types: Floats
     membership: Floats
     mean: Floats
+
+    @cached_property
+    def depth(self) -> Floats:
+        """Transcripts known to be each cell's, [M]."""
+        return np.asarray(self.counts.sum(1), float).ravel()
+
+    @cached_property
+    def typical_depth(self) -> float:
+        """Median over the cells."""
+        return float(np.median(self.depth))
 
     def log_ratios(self, cells: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float32], ...]:
         """Log of each gene's share in some cells over that on the slide, [cells, G], twice.

@@ -50,8 +50,8 @@ EXPRESSION = (
 GROUND = ("log reach", "log typical counts", "log typical spacing", "log typical reach")
 FIRST_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND)
 """Names of the features, in order."""
-UNEXPLAINED = ("is a fragment", "unexplained in the core", "unexplained on the slide")
-SECOND_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND, *TERRITORY, *UNEXPLAINED)
+FRAGMENT = ("is a fragment", "unexplained in the core", "unexplained on the slide")
+SECOND_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND, *TERRITORY, *FRAGMENT)
 """Names of those of the second round; its profiles are those after the first."""
 
 
@@ -85,8 +85,8 @@ def second_evidence(
 
 def around(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> Floats:
     """How dense transcripts are here and on the slide, [P, 4]."""
-    typical = np.log1p(np.median(np.asarray(profiles.counts.sum(1))))
-    spacing = np.log(np.median(ground.spacing) / 10)
+    typical = np.log1p(profiles.typical_depth)
+    spacing = np.log(ground.typical_spacing / 10)
     slide = np.array([typical, spacing, np.log(ground.typical_reach + 0.3)])
     reach = np.log(pairs.reach + 0.3)[pairs.tx]
     return np.column_stack([reach, np.broadcast_to(slide, (len(pairs.tx), 3))])
@@ -149,7 +149,7 @@ def expression(
     membership = profiles.membership[pairs.cells[pairs.cell]]
     of_own_type = np.einsum("pk,pk->p", by_type[pairs.tx], membership)
     leads = [np.clip(pairs.ahead(evidence[:, column]), -STRONGEST, STRONGEST) for column in (0, 2, 3)]
-    depth = np.asarray(profiles.counts.sum(1)).ravel()[pairs.cells[pairs.cell]]
+    depth = profiles.depth[pairs.cells[pairs.cell]]
     return np.column_stack([evidence, *leads, best - of_own_type, best - evidence[:, 3], np.log1p(depth)])
 
 

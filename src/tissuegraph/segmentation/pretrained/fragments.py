@@ -17,12 +17,12 @@ UNEXPLAINED = 0.5
 CORE = 1.5
 """Radius of a fragment's core, in radii of the slide's typical nucleus."""
 APART = 2.2
-"""Least distance between the middles of two fragments, likewise."""
+"""Least distance between the transcripts that two fragments start from, likewise."""
 FEWEST = 5
 """Unexplained transcripts that a core needs."""
 LEAST_DEPTH = 0.2
 """And relative to those in the typical nucleus."""
-LEAST_SHARE = 0.35
+LEAST_SHARE = 0.65
 """Mean probability of belonging to none that the transcripts in the core must have."""
 NAME = "fragment-"
 

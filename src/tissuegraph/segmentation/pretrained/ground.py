@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,11 @@ class Ground:
     spacing: Floats
     axes: LocalAxes
     typical_reach: float
+
+    @cached_property
+    def typical_spacing(self) -> float:
+        """Median over the nuclei, um."""
+        return float(np.median(self.spacing))
 
 
 def ground_of(survey: Survey, axes: LocalAxes) -> Ground:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
 from tissuegraph.nn.neighbour_lists import NeighbourLists
-from tissuegraph.nn.pairs import PairNet, log_probabilities
+from tissuegraph.nn.pairs import LEARNT, PairNet, log_probabilities
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
 
@@ -46,7 +46,13 @@ class PairModel:
         }
         (folder / keys.MODEL_WEIGHTS_FILE).write_bytes(save(tensors))
         features = {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
-        card = {"kind": KIND, "format": FORMAT, "features": features, **self.card}
+        card = {
+            "kind": KIND,
+            "format": FORMAT,
+            "features": features,
+            "attention": self.second.attention,
+            **self.card,
+        }
         (folder / keys.MODEL_CARD_FILE).write_text(json.dumps(card, indent=1) + "\n")
 
 
@@ -73,10 +79,10 @@ def load_pair_model(folder: Path = SHIPPED) -> PairModel:
         tensors = load_file(folder / keys.MODEL_WEIGHTS_FILE)
         features = {"first": list(FIRST_ROUND), "second": list(SECOND_ROUND)}
         if (card.pop("kind"), card.pop("format"), card.pop("features")) != (KIND, FORMAT, features):
-            message = "it looks at other features than this version"
+            message = "it is of another format or looks at other features than this version"
             raise ValueError(message)
         first = _network(tensors, "first", len(FIRST_ROUND))
-        second = _network(tensors, "second", len(SECOND_ROUND))
+        second = _network(tensors, "second", len(SECOND_ROUND), card.pop("attention", LEARNT))
     except Exception as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         message = (
@@ -93,12 +99,12 @@ def _in_run(folder: Path) -> Path:
     return inner if (inner / keys.MODEL_CARD_FILE).exists() else folder
 
 
-def _network(tensors: dict[str, torch.Tensor], name: str, features: int) -> PairNet:
+def _network(tensors: dict[str, torch.Tensor], name: str, features: int, attention: str = LEARNT) -> PairNet:
     """The network of a round; how wide and deep it is, its tensors say."""
     state = {key.removeprefix(f"{name}."): one for key, one in tensors.items() if key.startswith(f"{name}.")}
-    attention = [one for key, one in state.items() if key.endswith(".att")]
-    heads = attention[0].shape[1] if attention else 1
-    network = PairNet(features, len(state["encode.0.bias"]), len(attention), heads)
+    layers = [one for key, one in state.items() if key.endswith(".att")]
+    heads = layers[0].shape[1] if layers else 1
+    network = PairNet(features, len(state["encode.0.bias"]), len(layers), heads, attention)
     network.load_state_dict(state)
     return network.eval()
 

@@ -14,8 +14,6 @@ NUCLEAR_DISTANCE = 1.0
 """um: a transcript no farther from the nearest outline counts for the first profile of its cell."""
 SURE = 0.7
 """Probability from which on a transcript counts for the second profile of its cell."""
-REACH = MAX_DISTANCE + NEIGHBOUR_DISTANCE
-"""um around a transcript that the first round can see; the second sees `NEIGHBOUR_DISTANCE` farther."""
 HEARD = 20
 """Nearest transcripts whose pairs with the same cell a pair listens to in the second round."""
 LAYERS = 1

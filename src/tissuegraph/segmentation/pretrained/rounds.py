@@ -30,9 +30,7 @@ from tissuegraph.segmentation.pretrained.ground import Ground, ground_of
 from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
 from tissuegraph.segmentation.pretrained.params import (
     HEARD,
-    LAYERS,
     NEIGHBOUR_DISTANCE,
-    REACH,
     SURE,
 )
 from tissuegraph.segmentation.pretrained.start import Start
@@ -110,7 +108,7 @@ def first_round(
     sums, fragments = np.zeros((len(begin.survey.outlines), 6)), []
     q_none_sum, transcripts = 0.0, 0
     for tile in tiles:
-        pairs = read_pairs(store, begin.survey, grown(tile.core, REACH + begin.sizes.reach))
+        pairs = read_pairs(store, begin.survey, grown(tile.core, NEIGHBOUR_DISTANCE + begin.sizes.reach))
         core = inside(pairs.positions, tile.core)
         if not core.any():
             continue
@@ -204,7 +202,8 @@ def assign_tile(
     model: PairModel, store: TileStore, before: FirstRound, tile: Tile, min_probability: float
 ) -> pl.DataFrame:
     """Assign the transcripts of a tile's core; the columns of `segmentation.predict.RESULT_SCHEMA`."""
-    pairs = read_pairs(store, before.survey, grown(tile.core, REACH + LAYERS * NEIGHBOUR_DISTANCE))
+    heard_from = (1 + len(model.second.listen)) * NEIGHBOUR_DISTANCE
+    pairs = read_pairs(store, before.survey, grown(tile.core, heard_from))
     core = inside(pairs.positions, tile.core)
     if not core.any():
         return pl.DataFrame(schema=RESULT_SCHEMA)

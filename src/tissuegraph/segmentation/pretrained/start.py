@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -32,10 +33,10 @@ class Start:
     ground: Ground
     profiles: CellProfiles
 
-    @property
+    @cached_property
     def sizes(self) -> Sizes:
         """What fragments are measured by."""
-        return sizes_of(self.ground.areas, np.asarray(self.profiles.counts.sum(1), float).ravel())
+        return sizes_of(self.ground.areas, self.profiles.depth)
 
 
 def start(

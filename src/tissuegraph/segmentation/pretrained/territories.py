@@ -44,16 +44,16 @@ class Territories:
 
 def territory(pairs: TilePairs, ground: Ground, territories: Territories) -> Floats:
     """Mahalanobis distance from the cell's middle, its area and its transcripts, [P, 3]."""
-    weight, x, y, xx, yy, xy = territories.sums.T
+    weight, x, y, xx, yy, xy = territories.sums[pairs.cells].T
     total = weight + PRIOR_TRANSCRIPTS
-    prior = PRIOR_TRANSCRIPTS * PRIOR_WIDTH**2 * ground.areas / np.pi
+    prior = PRIOR_TRANSCRIPTS * PRIOR_WIDTH**2 * ground.areas[pairs.cells] / np.pi
     middle = np.column_stack([x, y]) / total[:, None]
     var_x = (xx + prior) / total - middle[:, 0] ** 2
     var_y = (yy + prior) / total - middle[:, 1] ** 2
     covariance = xy / total - middle[:, 0] * middle[:, 1]
     determinant = np.maximum(var_x * var_y - covariance**2, 1e-6)
-    chosen = pairs.cells[pairs.cell]
-    dx, dy = (pairs.positions[pairs.tx] - (ground.centres + middle)[chosen]).T
+    chosen = pairs.cell
+    dx, dy = (pairs.positions[pairs.tx] - (ground.centres[pairs.cells] + middle)[chosen]).T
     squared = var_y[chosen] * dx**2 - 2 * covariance[chosen] * dx * dy + var_x[chosen] * dy**2
     far = np.sqrt(np.maximum(squared, 0) / determinant[chosen])
     return np.column_stack([far, np.log(determinant)[chosen], np.log(total)[chosen]])

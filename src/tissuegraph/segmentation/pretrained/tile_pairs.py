@@ -20,7 +20,7 @@ from tissuegraph.segmentation.pretrained.params import (
     NUCLEAR_DISTANCE,
 )
 from tissuegraph.segmentation.tile_graphs import gene_tokens
-from tissuegraph.tiles.plan import Bounds
+from tissuegraph.tiles.plan import Bounds, grown
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
 
@@ -88,9 +88,12 @@ class TilePairs:
 
 
 def read_pairs(store: TileStore, survey: Survey, bounds: Bounds) -> TilePairs:
-    """Read all that lies within `bounds` and find the pairs and neighbours."""
+    """Read the transcripts within `bounds`, and find their pairs and neighbours.
+
+    The pairs are whole; the neighbours are those of transcripts `NEIGHBOUR_DISTANCE` inside the bounds.
+    """
     table = store.read(bounds)
-    numbers = survey.outlines_in(bounds)
+    numbers = survey.outlines_in(grown(bounds, MAX_DISTANCE))
     tokens = gene_tokens(table[keys.GENE], survey.genes)
     rows, positions = table[keys.ROW].to_numpy(), table.select(keys.X, keys.Y).to_numpy().astype(np.float64)
     return tile_pairs(rows, tokens, positions, numbers.astype(np.int64), survey.outlines[numbers])
