@@ -251,7 +251,7 @@ def test_few_nuclei_few_genes_and_tiles_without_nuclei(tmp_path, model, nuclei, 
     without = [
         tile
         for tile in many.store.tiles
-        if len(many.before.survey.outlines_in(grown(tile.core, REACH + LAYERS * NEIGHBOUR_DISTANCE))) == 0
+        if len(many.before.survey.outlines_in(grown(tile.core, LAYERS * NEIGHBOUR_DISTANCE))) == 0
     ]
     found = one.assigned(model)
     assert len(without) > 0
