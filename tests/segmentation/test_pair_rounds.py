@@ -21,7 +21,12 @@ from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.pretrained.evidence import first_evidence
 from tissuegraph.segmentation.pretrained.fragments import NAME
 from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
-from tissuegraph.segmentation.pretrained.params import LAYERS, NEIGHBOUR_DISTANCE, NUCLEAR_DISTANCE
+from tissuegraph.segmentation.pretrained.params import (
+    LAYERS,
+    MAX_DISTANCE,
+    NEIGHBOUR_DISTANCE,
+    NUCLEAR_DISTANCE,
+)
 from tissuegraph.segmentation.pretrained.rounds import FirstRound
 from tissuegraph.segmentation.pretrained.start import Start, start
 from tissuegraph.segmentation.pretrained.tile_pairs import read_pairs
@@ -29,6 +34,7 @@ from tissuegraph.tiles.plan import Tile, grown, plan_tiles
 from tissuegraph.tiles.store import TILE_COLUMNS, TileStore, write_store
 from tissuegraph.tiles.survey import kept_transcripts, survey
 
+SEEN = MAX_DISTANCE + (1 + LAYERS) * NEIGHBOUR_DISTANCE
 EVERYWHERE = (-np.inf, -np.inf, np.inf, np.inf)
 LEAST = 0.5
 
@@ -251,7 +257,7 @@ def test_few_nuclei_few_genes_and_tiles_without_nuclei(tmp_path, model, nuclei, 
     without = [
         tile
         for tile in many.store.tiles
-        if len(many.before.survey.outlines_in(grown(tile.core, LAYERS * NEIGHBOUR_DISTANCE))) == 0
+        if len(many.before.survey.outlines_in(grown(tile.core, SEEN))) == 0
     ]
     found = one.assigned(model)
     assert len(without) > 0
