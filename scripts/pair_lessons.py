@@ -18,7 +18,7 @@ from tissuegraph import keys
 from tissuegraph.metrics.segmentation import Encoded
 from tissuegraph.nn.neighbour_lists import NeighbourLists
 from tissuegraph.nn.pairs import PairNet
-from tissuegraph.segmentation.pretrained import rounds
+from tissuegraph.segmentation.pretrained import fragments, rounds
 from tissuegraph.segmentation.pretrained.evidence import first_evidence
 from tissuegraph.segmentation.pretrained.params import HEARD, NEIGHBOUR_DISTANCE
 from tissuegraph.segmentation.pretrained.start import start
@@ -53,6 +53,9 @@ OF_SIMULATOR: dict[str, dict[str, tuple[float, float, bool]]] = {
     },
 }
 TRANSCRIPTS, CELLS = 50_000, (120, 900)
+# From which unexplained share on a place is a fragment here: more, and worse ones, than in use.
+LEARNT_SHARE = 0.35
+# Transcripts of a block, um of what lies around it, and blocks a slide, that the second network learns from.
 BLOCK, AROUND, BLOCKS = 1500, 0.75 * NEIGHBOUR_DISTANCE, 4
 
 
@@ -154,6 +157,7 @@ def look_again(job: tuple[Path, PairNet]) -> Path:
     """Write what the second network sees of a slide."""
     path, first = job
     torch.set_num_threads(1)
+    fragments.LEAST_SHARE = LEARNT_SHARE
     seen, store, begin, rows = pickle.loads(path.read_bytes())
     before = rounds.first_round(first, store, begin, store.tiles, np.full(rows, rounds.NONE, np.int32))
     pairs = read_pairs(store, before.survey, EVERYWHERE)

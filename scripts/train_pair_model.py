@@ -161,7 +161,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=6)
     for option in ("--learn-from", "--hold-out-from"):
         parser.add_argument(option, nargs="+", choices=list(OF_SIMULATOR), default=list(OF_SIMULATOR))
-    parser.add_argument("--epochs", type=int, nargs=2, default=[8, 14], help="of the two rounds")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[8, 10], help="of the two rounds")
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--layers", type=int, default=LAYERS, help="of attention in the second round")
     parser.add_argument("--attention", choices=[LEARNT, FIXED], default=LEARNT)

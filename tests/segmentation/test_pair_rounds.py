@@ -255,9 +255,7 @@ def test_few_nuclei_few_genes_and_tiles_without_nuclei(tmp_path, model, nuclei, 
     one = cut_up(sample, tmp_path / "one", model, 10**9)
     many = cut_up(sample, tmp_path / "many", model, 100)
     without = [
-        tile
-        for tile in many.store.tiles
-        if len(many.before.survey.outlines_in(grown(tile.core, SEEN))) == 0
+        tile for tile in many.store.tiles if len(many.before.survey.outlines_in(grown(tile.core, SEEN))) == 0
     ]
     found = one.assigned(model)
     assert len(without) > 0
