@@ -214,8 +214,12 @@ def batch_of(lesson: Lesson, chosen: np.ndarray, learnt_from: np.ndarray | None 
     right = lesson.right[chosen]
     right = np.where(right >= 0, right - start + first[:-1], -1)
     learnt_from = np.ones(len(chosen), bool) if learnt_from is None else learnt_from
-    arrays = (lesson.features[number], tx, right, learnt_from)
-    batch = Batch(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays))
+    batch = Batch(
+        torch.from_numpy(lesson.features[number]),
+        torch.from_numpy(tx),
+        torch.from_numpy(right),
+        torch.from_numpy(learnt_from),
+    )
     if lesson.place is not None:
         batch.place = torch.from_numpy(lesson.place[number])
         part = replace(pairs, tokens=pairs.tokens[chosen], first=first, tx=tx, cell=pairs.cell[number])
