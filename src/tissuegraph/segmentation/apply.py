@@ -11,6 +11,7 @@ import polars as pl
 
 from tissuegraph import keys
 from tissuegraph.io.profiles import ReferenceProfiles, read_profiles
+from tissuegraph.parallel import in_order
 from tissuegraph.segmentation.axes import LocalAxes, find_axes
 from tissuegraph.segmentation.cell_tables import write_cells
 from tissuegraph.segmentation.model import SegmentationModel
@@ -69,15 +70,16 @@ def apply_pair_model(
     profiles = None if reference is None else read_profiles(reference.path, survey.genes, reference.label)
     tiles = store.tiles
     with stages("profiles"):
-        shown = with_progress(tiles, "reading the nuclei", len(tiles))
-        begin = start(store, survey, shown, seed=seed, reference=profiles)
+        begin = start(store, survey, progress=with_progress, seed=seed, reference=profiles)
     with stages("first round"):
-        shown = with_progress(tiles, "assigning transcripts, first round", len(tiles))
         owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
-        before = rounds.first_round(model.first, store, begin, shown, owner, seed=seed, reference=profiles)
+        before = rounds.first_round(
+            model.first, store, begin, tiles, owner, progress=with_progress, seed=seed, reference=profiles
+        )
     with stages("second round"):
-        for tile in with_progress(tiles, "assigning transcripts, second round", len(tiles)):
-            table = rounds.assign_tile(model, store, before, tile, WHATEVER)
+        tables = in_order(lambda tile: rounds.assign_tile(model, store, before, tile, WHATEVER), tiles)
+        shown = with_progress(tables, "assigning transcripts, second round", len(tiles))
+        for tile, table in zip(tiles, shown, strict=True):
             table.write_parquet(run.results / f"tile_{tile.index}.parquet")
     said = _what_it_told(reference, profiles)
     uns = {"seed": seed, "parameters": {"min_qv": min_qv, "pretrained": model.card, **said}}
