@@ -13,7 +13,7 @@ from scipy import sparse
 
 from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.params import AssignParams
-from tissuegraph.segmentation.pretrained.cell_profiles import PRIOR, CellProfiles, find_profiles
+from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
 from tissuegraph.segmentation.pretrained.params import NUCLEAR_DISTANCE
 from tissuegraph.segmentation.score import (
     affinity,
@@ -49,21 +49,22 @@ def test_transcripts_in_and_at_nuclei_are_counted(seed, n, m):
 
 
 @settings(max_examples=30, deadline=None)
-@tiles
-def test_a_transcript_is_no_evidence_for_having_been_counted(seed, n, m):
-    """`log((n_g + PRIOR t_g) / (n + PRIOR) / mean_g)`, with the transcript itself left out of n."""
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 6), st.sampled_from([GENES, 800]))
+def test_a_transcript_is_no_evidence_for_having_been_counted(seed, n, m, genes):
+    """`log((n_g + a t_g) / (n + a) / mean_g)`, with the transcript itself left out of n."""
     graph = toy.random_tile(seed, n, m)
-    counts = count_genes(graph, GENES)
+    counts = count_genes(graph, genes)
     profiles = find_profiles(counts)
     cells = np.arange(m)[::-1]  # other numbers than the tile's own
     turned = CellProfiles(counts[cells], profiles.types, profiles.membership[cells], profiles.mean)
     found = gene_ratios(graph, turned, cells)
     types = profiles.membership @ profiles.types
+    prior = 30 if genes == GENES else 80
     for p, (i, b) in enumerate(graph.candidates.T):
         gene, itself = graph.tokens[i], nearest_by_loop(graph, i) == b
         own, depth = counts[b, gene] - itself, counts[b].sum() - itself
-        share = (own + PRIOR * types[b, gene]) / (depth + PRIOR)
-        assert found[p] == pytest.approx(math.log(share / profiles.mean[gene]), abs=1e-4)
+        share = (own + prior * types[b, gene]) / (depth + prior)
+        assert found[p] == pytest.approx(math.log(share / profiles.mean[gene]), abs=1e-6)
 
 
 def test_evidence_is_the_weighted_sum():

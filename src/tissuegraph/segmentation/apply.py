@@ -20,6 +20,7 @@ from tissuegraph.segmentation.outputs import (
     on_disk,
     write_transcripts,
 )
+from tissuegraph.segmentation.panel import for_panel
 from tissuegraph.segmentation.params import PredictParams, ReferenceFile
 from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
 from tissuegraph.segmentation.pretrained import rounds
@@ -43,16 +44,18 @@ def apply_model(
     """Assign every transcript of a slide and write the run's tables; returns what `run.json` says of it."""
     slide, stages = run.slide, run.stages
     unknown = unknown_genes(slide.survey, model, params.genes)
-    tiles = slide.store.tiles
+    tiles, seed = slide.store.tiles, model.training.get("seed", 0)
+    with stages("profiles"):
+        counts = nuclear_counts(
+            slide.store, slide.survey, with_progress(tiles, "reading the nuclei", len(tiles))
+        )
+        if unknown and params.genes == "borrow":
+            model, unknown = for_panel(model, slide.survey.genes, counts), ()
+        profiles = find_profiles(in_panel(counts, slide.survey.genes, model.genes), seed=seed)
     if axes is None:
         with stages("axes"):
             shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
             axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, shown)
-    seed = model.training.get("seed", 0)
-    with stages("profiles"):
-        shown = with_progress(tiles, "reading the nuclei", len(tiles))
-        counts = nuclear_counts(slide.store, slide.survey, shown)
-        profiles = find_profiles(in_panel(counts, slide.survey.genes, model.genes), seed=seed)
     with stages("predict"):
         shown = with_progress(tiles, "assigning transcripts", len(tiles))
         predict_tiles(slide.store, slide.survey, model, axes, profiles, shown, run.results, WHATEVER)

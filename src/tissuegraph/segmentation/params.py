@@ -140,7 +140,8 @@ class PredictParams:
     min_transcripts: int = 0
     """Cells with fewer are removed, and their transcripts stay unassigned."""
     genes: str = "strict"
-    """strict: genes that the model does not know are an error; intersect: they are left out."""
+    """Genes that the model does not know: strict: an error; intersect: left out; borrow: taken for known ones
+    that the slide's nuclei express alike."""
     transcripts_per_tile: int = 100_000
     """Transcripts in the core of a tile, at most: what bounds the memory."""
 
@@ -159,8 +160,8 @@ class PredictParams:
                 "sets the threshold; give one of them"
             )
             raise InputError(message)
-        if self.genes not in ("strict", "intersect"):
-            message = f"genes is {self.genes!r}; choose strict or intersect"
+        if self.genes not in ("strict", "intersect", "borrow"):
+            message = f"genes is {self.genes!r}; choose strict, intersect or borrow"
             raise InputError(message)
 
 

@@ -61,7 +61,8 @@ def unknown_genes(survey: Survey, model: SegmentationModel, policy: str) -> tupl
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
         message = (
             f"the model does not know {len(unknown)} of the slide's {len(survey.genes)} genes: "
-            f"{', '.join(unknown[:10])}{more}; type --genes intersect to leave them out"
+            f"{', '.join(unknown[:10])}{more}; type --genes borrow to take them for genes expressed alike, "
+            "or --genes intersect to leave them out"
         )
         raise ModelError(message)
     return unknown

@@ -12,6 +12,11 @@ from tissuegraph.segmentation.params import AssignParams
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
 from tissuegraph.segmentation.pretrained.params import NUCLEAR_DISTANCE
 
+LEAST_PRIOR = 30.0
+"""Transcripts that the profile of a cell's type counts for, beside its own, at least."""
+PRIOR_OF_A_GENE = 0.1
+"""The same, for each gene of the panel."""
+
 
 def evidence(
     network: LitSegger, graph: TileGraph, profiles: CellProfiles, cells: np.ndarray, params: AssignParams
@@ -44,12 +49,18 @@ def affinity(network: LitSegger, graph: TileGraph) -> np.ndarray:
 def gene_ratios(graph: TileGraph, profiles: CellProfiles, cells: np.ndarray) -> np.ndarray:
     """Log of how much more of a pair's gene its candidate makes than the slide, [P].
 
-    A transcript that was counted for the candidate is taken out of its counts.
+    `log((n_g + a t_g) / (n + a) / mean_g)` with the candidate's counts n and its type's profile t, which
+    counts for a transcripts: more in a large panel, of whose genes a cell shows few. A transcript that was
+    counted for the candidate is taken out of n.
     """
     tx, bd = graph.candidates
-    gene, counted = graph.tokens[tx], near_nucleus(graph)[tx] == bd
-    with_all, with_one_less = profiles.log_ratios(cells)
-    return np.where(counted, with_one_less[bd, gene], with_all[bd, gene]).astype(np.float64)
+    gene, cell = graph.tokens[tx], cells[bd]
+    itself = near_nucleus(graph)[tx] == bd
+    own = np.maximum(np.asarray(profiles.counts[cell, gene]).ravel() - itself, 0)
+    depth = np.maximum(profiles.depth[cell] - itself, 0)
+    expected = (profiles.membership[cells] @ profiles.types)[bd, gene]
+    prior = max(LEAST_PRIOR, PRIOR_OF_A_GENE * len(profiles.mean))
+    return np.log((own + prior * expected) / ((depth + prior) * profiles.mean[gene]))
 
 
 def near_nucleus(graph: TileGraph) -> np.ndarray:
