@@ -336,6 +336,16 @@ def test_a_reference_that_cannot_be_used_is_refused(source, reference, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reference_is_looked_at_before_the_slide_is_cut(source, out, reference, tmp_path, monkeypatch):
+    monkeypatch.setattr("tissuegraph.segmentation.steps.new_run", lambda *_, **__: pytest.fail("cut"))
+    missing = tmp_path / "missing.csv"
+    for given, label, said in ((missing, "kind", "missing.csv"), (reference, "colour", "no column 'colour'")):
+        with pytest.raises(InputError, match=said):
+            tg.segment(source, tmp_path / "out", reference=given, label=label)
+        with pytest.raises(InputError, match=said):
+            tg.predict(source, out, tmp_path / "out", reference=given, label=label)
+
+
 def test_an_unknown_model_is_refused(source, tmp_path, capsys):
     with pytest.raises(InputError, match=r"'magic'.*segger or pretrained"):
         tg.segment(source, tmp_path / "out", model="magic")
