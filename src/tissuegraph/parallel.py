@@ -12,7 +12,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from numba import njit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -83,6 +82,8 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
 
 def _become_worker() -> None:
+    import torch
+
     _here.is_worker = True
     torch.set_num_threads(1)
 
@@ -90,6 +91,8 @@ def _become_worker() -> None:
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Keep the libraries below from starting threads of their own in every worker."""
+    import torch  # takes seconds, and the command line must answer at once
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
