@@ -46,7 +46,7 @@ def grid_of(positions: np.ndarray, vectors: np.ndarray, cores=(EVERYWHERE,)) -> 
     for x0, y0, x1, y1 in cores:
         x, y = positions.T
         seen = (x >= x0 - MARGIN) & (x < x1 + MARGIN) & (y >= y0 - MARGIN) & (y < y1 + MARGIN)
-        grid.add(positions[seen], vectors[seen], (x0, y0, x1, y1), DENSITY)
+        grid.add(grid.told(positions[seen], vectors[seen], (x0, y0, x1, y1), DENSITY))
     return grid
 
 
@@ -94,7 +94,7 @@ def test_a_slide_far_from_zero_gives_the_same():
     vectors = vectors_of(stripes(positions, 0.7))
     shift = np.array([-3000.0, 60_000.0])  # whole pixels and blocks
     grid = TensorGrid.over(tuple(np.add(EXTENT, np.tile(shift, 2))))
-    grid.add(positions + shift, vectors, EVERYWHERE, DENSITY)
+    grid.add(grid.told(positions + shift, vectors, EVERYWHERE, DENSITY))
     assert grid.sums == pytest.approx(grid_of(positions, vectors).sums, abs=1e-9)
     here, there = grid_of(positions, vectors).axes_at(MIDDLE), grid.axes_at(MIDDLE + shift)
     assert there == (pytest.approx(here[0]), pytest.approx(here[1]))
@@ -102,8 +102,8 @@ def test_a_slide_far_from_zero_gives_the_same():
 
 def test_what_lies_outside_the_grid_is_left_out():
     grid = TensorGrid.over(EXTENT)
-    grid.add(np.array([[1e6, 1e6]]), np.ones((1, 2)), (1e5, 1e5, np.inf, np.inf), DENSITY)
-    grid.add(np.empty((0, 2)), np.empty((0, 2)), EVERYWHERE, DENSITY)
+    grid.add(grid.told(np.array([[1e6, 1e6]]), np.ones((1, 2)), (1e5, 1e5, np.inf, np.inf), DENSITY))
+    grid.add(grid.told(np.empty((0, 2)), np.empty((0, 2)), EVERYWHERE, DENSITY))
     assert (grid.sums == 0).all()
     angle, ratio = grid.axes_at(MIDDLE)
     assert np.isfinite(angle).all()
@@ -143,7 +143,7 @@ def test_axes_at_nuclei_are_those_of_the_slide_however_it_is_cut(tmp_path):
     for size in (10**6, 900):
         tiles = plan_tiles(found.histogram, max_transcripts=size, min_side=0.0)
         store = write_store(sample.scan().select(TILE_COLUMNS), tiles, tmp_path / f"tiles{size}")
-        axes.append(find_axes(store, found, found.genes, vectors_of(np.array([0, 1])), tiles))
+        axes.append(find_axes(store, found, found.genes, vectors_of(np.array([0, 1]))))
     assert len(tiles) > 8
     assert between(axes[0].angle, axes[1].angle).max() < 1e-9
     assert axes[1].ratio == pytest.approx(axes[0].ratio, abs=1e-9)

@@ -7,7 +7,7 @@ elongated, expression changes less along them than across: the structure tensor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
+from tissuegraph.parallel import in_order
+from tissuegraph.segmentation.stages import Progress, no_progress
 from tissuegraph.segmentation.tile_graphs import gene_tokens
 from tissuegraph.tiles.plan import Bounds, Tile, grown
 from tissuegraph.tiles.store import TileStore
@@ -50,6 +52,10 @@ class LocalAxes:
     ratio: np.ndarray
 
 
+Told = tuple[tuple[slice, slice], np.ndarray]
+"""Some blocks of a grid, and what is to be added to them."""
+
+
 @dataclass
 class TensorGrid:
     """Structure tensors by block: sums [nx, ny, 3] of xx, yy, xy; block (0, 0) starts at `origin`."""
@@ -71,19 +77,23 @@ class TensorGrid:
             raise InputError(message)
         return cls(np.zeros((*(high - low), 3)), (int(low[0]), int(low[1])))
 
-    def add(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> None:
-        """Add what the transcripts of a tile (core and `MARGIN` around it) say of the core's blocks.
+    def add(self, told: list[Told]) -> None:
+        """Add what a tile has told."""
+        for blocks, sums in told:
+            self.sums[blocks] += sums
+
+    def told(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> list[Told]:
+        """What the transcripts of a tile (core and `MARGIN` around it) say of the core's blocks.
 
         positions [N, 2] um, vectors [N, K] of their genes, density in transcripts per um2.
         """
         ground = _intersection(core, self._extent())
         if ground is None:
-            return
-        for window in _windows(positions, ground):
-            near = _inside(positions, grown(window, MARGIN))
-            self._add_window(positions[near], vectors[near], window, density)
+            return []
+        near = [(window, _inside(positions, grown(window, MARGIN))) for window in _windows(positions, ground)]
+        return [self._told_by(positions[mine], vectors[mine], window, density) for window, mine in near]
 
-    def _add_window(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> None:
+    def _told_by(self, positions: np.ndarray, vectors: np.ndarray, core: Bounds, density: float) -> Told:
         first, shape = _pixels(grown(core, MARGIN))
         pixel = np.floor(positions / PIXEL).astype(np.int64) - first
         there = ((pixel >= 0) & (pixel < shape)).all(1)
@@ -93,8 +103,13 @@ class TensorGrid:
         own = [(centre[a] >= core[a]) & (centre[a] < core[a + 2]) for a in (0, 1)]
         block = [np.floor(centre[a] / BLOCK).astype(int) - self.origin[a] for a in (0, 1)]
         own = [own[a] & (block[a] >= 0) & (block[a] < self.sums.shape[a]) for a in (0, 1)]
-        index = np.ix_(block[0][own[0]], block[1][own[1]])
-        np.add.at(self.sums, index, tensor[np.ix_(own[0], own[1])])
+        block = [block[a][own[a]] for a in (0, 1)]
+        if len(block[0]) == 0 or len(block[1]) == 0:
+            return np.s_[:0, :0], np.zeros((0, 0, 3))
+        begin, end = ([int(some[i]) + (i < 0) for some in block] for i in (0, -1))
+        sums = np.zeros((end[0] - begin[0], end[1] - begin[1], 3))
+        np.add.at(sums, np.ix_(block[0] - begin[0], block[1] - begin[1]), tensor[np.ix_(own[0], own[1])])
+        return np.s_[begin[0] : end[0], begin[1] : end[1]], sums
 
     def _extent(self) -> Bounds:
         x0, y0 = (BLOCK * start for start in self.origin)
@@ -169,7 +184,11 @@ def stretching(angle: np.ndarray, stretch: np.ndarray) -> np.ndarray:
 
 
 def find_axes(
-    store: TileStore, survey: Survey, genes: tuple[str, ...], vectors: np.ndarray, tiles: Iterable[Tile]
+    store: TileStore,
+    survey: Survey,
+    genes: tuple[str, ...],
+    vectors: np.ndarray,
+    progress: Progress = no_progress,
 ) -> LocalAxes:
     """Find the tissue's axis at every nucleus: a map over tiles, and one small sum.
 
@@ -177,10 +196,14 @@ def find_axes(
     """
     grid = TensorGrid.over(grown(tuple(shapely.total_bounds(survey.outlines)), SURVEY_MARGIN))
     density = mean_density(survey)
-    for tile in tiles:
+
+    def told(tile: Tile) -> list[Told]:
         table = store.read(grown(tile.core, MARGIN)).filter(pl.col(keys.GENE).is_in(list(genes)))
         positions = table.select(keys.X, keys.Y).to_numpy().astype(np.float64)
-        grid.add(positions, vectors[gene_tokens(table[keys.GENE], genes)], tile.core, density)
+        return grid.told(positions, vectors[gene_tokens(table[keys.GENE], genes)], tile.core, density)
+
+    for one in progress(in_order(told, store.tiles), "finding the tissue's axes", len(store.tiles)):
+        grid.add(one)
     centres = shapely.get_coordinates(shapely.centroid(survey.outlines))
     return LocalAxes(*grid.axes_at(centres))
 

@@ -14,11 +14,15 @@ import shapely
 from scipy import sparse
 
 from tissuegraph import keys
+from tissuegraph.parallel import in_processes
 from tissuegraph.segmentation.boundaries import cell_outlines
 from tissuegraph.segmentation.outlines.windows import windows
 from tissuegraph.segmentation.params import SMALL_CELL
 from tissuegraph.segmentation.settle import Legend
 from tissuegraph.tiles.survey import Survey
+
+FEW_CELLS = 3000
+"""Cells that are drawn sooner than other processes have started."""
 
 
 def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[str, Any]) -> dict[str, Any]:
@@ -104,13 +108,21 @@ def _outlines(assigned: pl.LazyFrame, numbers: np.ndarray, survey: Survey) -> tu
     nuclei = survey.outlines[numbers]
     boxes = _boxes(assigned, numbers, nuclei)
     outlines, centres = np.empty(len(numbers), object), np.empty((len(numbers), 2))
-    for own, near in windows(boxes):
-        positions, cell = _members(assigned, numbers[near], boxes[near])
+    parts = list(windows(boxes))
+    jobs = ((*_members(assigned, numbers[near], boxes[near]), nuclei[near]) for _, near in parts)
+    worth_it = len(parts) > 1 and len(numbers) > FEW_CELLS
+    drawn = in_processes(_drawn, jobs) if worth_it else (_drawn(*job) for job in jobs)
+    for (own, near), (shapes, middles) in zip(parts, drawn, strict=True):
         mine = np.isin(near, own)
-        outlines[own] = cell_outlines(positions, cell, nuclei[near])[mine]
-        sums = np.stack([np.bincount(cell, positions[:, axis], len(near)) for axis in (0, 1)], 1)
-        centres[own] = (sums / np.bincount(cell, minlength=len(near))[:, None])[mine]
+        outlines[own], centres[own] = shapes[mine], middles[mine]
     return outlines, centres
+
+
+def _drawn(positions: np.ndarray, cell: np.ndarray, nuclei: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outline [M] and mean position [M, 2] of some cells, given their transcripts' [N, 2] and cells [N]."""
+    sums = np.stack([np.bincount(cell, positions[:, axis], len(nuclei)) for axis in (0, 1)], 1)
+    counts = np.bincount(cell, minlength=len(nuclei))
+    return cell_outlines(positions, cell, nuclei), sums / counts[:, None]
 
 
 def _boxes(assigned: pl.LazyFrame, numbers: np.ndarray, nuclei: np.ndarray) -> np.ndarray:

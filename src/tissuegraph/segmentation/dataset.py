@@ -75,7 +75,7 @@ def write_dataset(
             "from; take a larger region, or a model trained elsewhere (tissuegraph predict)"
         )
         raise InputError(message)
-    axes = find_axes(store, survey, survey.genes, gene_vectors(counts), store.tiles)
+    axes = find_axes(store, survey, survey.genes, gene_vectors(counts))
     for split, chosen in splits.items():
         for tile in chosen:
             add_axes(folder / split / "raw" / boundaries_file(tile.index), axes)

@@ -51,7 +51,7 @@ def start(
 ) -> Start:
     """Count in the nuclei, find types among them and the tissue's axis at each."""
     counts = nuclear_counts(store, survey, store.tiles, progress)
-    axes = find_axes(store, survey, survey.genes, gene_vectors(counts), store.tiles)
+    axes = find_axes(store, survey, survey.genes, gene_vectors(counts), progress)
     return Start(survey, ground_of(survey, axes), find_profiles(counts, seed=seed, reference=reference))
 
 
