@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib  # type: ignore[import-untyped]
+import numpy as np
 from numba import njit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -51,7 +52,7 @@ def _quota() -> list[int]:
         else:
             folder = CGROUP / "cpu"
             quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return [ceil(int(quota) / int(period))] if int(quota) > 0 else []
+        return [math.ceil(int(quota) / int(period))] if int(quota) > 0 else []
     except (OSError, ValueError):  # "max": no limit
         return []
 
@@ -130,6 +131,18 @@ def over_chunks(kernel: Callable[[int, int], None], n: int, threads: int | None 
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda bounds: kernel(*bounds), ranges))
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """An array of any content, in memory that this thread uses again when it asks for the same name.
+
+    To ask the system for some hundred megabytes for every tile takes longer than to fill them.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    rooms = _here.__dict__.setdefault("rooms", {})
+    if name not in rooms or len(rooms[name]) < size:
+        rooms[name] = np.empty(size, np.uint8)
+    return np.asarray(rooms[name][:size].view(dtype).reshape(shape))
 
 
 def compiled(function: Callable[..., Any], fastmath: set[str] | bool = False) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from torch import nn
 from tissuegraph.nn import pair_kernels as kernels
 from tissuegraph.nn.neighbour_lists import NeighbourLists
 from tissuegraph.nn.pairs import FIXED, MOST, PLACE_SCALE, PairNet, log_probabilities
+from tissuegraph.parallel import scratch
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -44,13 +45,13 @@ def infer(
     if len(network.listen) and network.attention == FIXED:
         return _by_torch(network, features, first, place, heard)
     every = np.ones(len(first) - 1, np.bool_)
-    hidden = np.empty((len(features), network.width), np.float32)
+    size = len(features), network.width
+    hidden, spoken = (scratch(name, size, np.float32) for name in ("hidden", "spoken"))
     compare = [_compare(part) for part in network.compare]
     kernels.encode(features, first, _encode(network), compare[0], np.float32(MOST), hidden)
     for number, (attend, then) in enumerate(zip(network.listen, compare[1:], strict=True)):
         layer, lanes = _listen(attend), (0,) * int(attend.out_channels)  # type: ignore[arg-type]
         needed = every if wanted is None or number + 1 < len(network.listen) else wanted
-        spoken = np.empty_like(hidden)
         kernels.speak(hidden, place, first, layer, spoken)
         lists = (heard.pointer, heard.neighbours)  # type: ignore[union-attr]
         kernels.listen(lanes, *lists, spoken, place, first, needed, layer, then, hidden)

@@ -15,7 +15,7 @@ from tissuegraph import keys
 from tissuegraph.io.profiles import ReferenceProfiles
 from tissuegraph.nn.pair_inference import infer
 from tissuegraph.nn.pairs import PairNet
-from tissuegraph.parallel import in_order
+from tissuegraph.parallel import compiled, in_order
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
 from tissuegraph.segmentation.pretrained.cell_counts import CellCounts, total
@@ -268,14 +268,24 @@ def assign_tile(
     return pl.DataFrame(columns).filter(pl.Series(core)).cast(RESULT_SCHEMA)  # type: ignore[arg-type]
 
 
-def most_likely(pairs: TilePairs, q: Floats32, min_probability: float) -> tuple[Indices, Floats]:
+def most_likely(pairs: TilePairs, q: Floats32, min_probability: float) -> tuple[Indices, Floats32]:
     """The likeliest cell [N] (number on the slide, -1 where none is likely enough), and its probability."""
-    best = np.full(len(pairs.tokens), -1.0)
-    np.maximum.at(best, pairs.tx, q)
-    cell = np.full(len(pairs.tokens), -1, np.int64)
-    chosen = (q >= best[pairs.tx]) & (q >= min_probability)
-    cell[pairs.tx[chosen][::-1]] = pairs.cells[pairs.cell[chosen]][::-1]  # of equal ones the nearest
-    return cell, np.where(cell >= 0, best, 0.0)
+    cell, probability = np.full(len(pairs.tokens), -1, np.int64), np.zeros(len(pairs.tokens), np.float32)
+    _most_likely(pairs.first, pairs.cell, pairs.cells, q, min_probability, cell, probability)
+    return cell, probability
+
+
+@compiled
+def _most_likely(first, cell, numbers, q, least, chosen, probability):  # type: ignore[no-untyped-def]
+    for i in range(len(chosen)):
+        if first[i] == first[i + 1]:
+            continue
+        best = first[i]
+        for p in range(first[i] + 1, first[i + 1]):
+            if q[p] > q[best]:  # of equal ones the nearest
+                best = p
+        if q[best] >= least:
+            chosen[i], probability[i] = numbers[cell[best]], q[best]
 
 
 def nearest_within(pairs: TilePairs, distance: float, n_nuclei: int) -> Indices:
