@@ -34,7 +34,7 @@ RANGES = {
     "elongation": (1.0, 4.0, False),
     "direction_scale": (60, 300, True),
     "cell_area": (50, 220, True),
-    "nucleus_size": (0.4, 0.7, False),
+    "nucleus_size": (0.3, 0.7, False),
     "nucleus_offset": (0.1, 0.8, False),
     "missing_nuclei": (0.02, 0.5, True),
     "spill": (0.02, 0.2, True),

@@ -15,7 +15,7 @@ from tissuegraph.errors import ModelError
 from tissuegraph.nn.pairs import LEARNT, PairNet
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND
 
-KIND, FORMAT = "pairs", 2
+KIND, FORMAT = "pairs", 3
 SHIPPED = Path(__file__).parent / "weights"
 """The model that comes with the package."""
 
