@@ -53,8 +53,8 @@ LEARNT_FROM, STEP = 8000, 2000
 # What the second network knows from neighbours, or from the first round, which heard them.
 ALONE = ("own gene", "lead of own gene", "log counts of the cell")
 FROM_NEIGHBOURS = (*(name for name in EXPRESSION if name not in ALONE), *TERRITORY, *FRAGMENT[1:])
-# Trained on wide ranges, the second network is less sure than it may be on most tissue, and surer than it may be on
-# the most extreme: of 1, 1.1, 1.2 and 1.3 this keeps what it promises best on the slides that are judged.
+# Trained on wide ranges, the second network is less sure than it may be on most tissue, and surer on the most
+# extreme: of 1, 1.1, 1.2 and 1.3 this keeps what it promises best on the slides that are judged.
 SHARPENED = 1.1
 # What is judged beside slides with drawn settings: tissue as in docs/segment.md.
 JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -144,7 +144,7 @@ def fit_second(
 def sharpen(network: PairNet, power: float) -> PairNet:
     """Multiply all logits: the probabilities are raised to a power, and sum to one again."""
     for parameter in (*network.candidate.parameters(), *network.none[2].parameters()):
-        parameter *= power
+        parameter.mul_(power)
     return network
 
 
