@@ -17,7 +17,7 @@ PROC = Path("/proc")
 
 
 class Peak:
-    """The most memory, in MB, since it was made: what the kernel counted, or what was seen of all processes."""
+    """The most memory since it was made: what the kernel counted, or what was seen of all processes."""
 
     def __init__(self) -> None:
         self._seen = 0.0

@@ -65,7 +65,7 @@ class Stages:
         log.info("%s: %.1f s, at most %.0f MB", name, *self.records[name].values())
 
     def finish(self) -> dict[str, dict[str, float]]:
-        """Add the rows of what lies between the stages and of the whole, and the rates; returns the records."""
+        """Add the rates, and rows of what lies between the stages and of the whole; returns the records."""
         self._peak_between = max(self._peak_between, peak_memory_mb())
         whole = time.perf_counter() - self._began
         between = whole - sum(record["seconds"] for record in self.records.values())

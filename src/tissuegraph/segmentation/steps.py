@@ -29,8 +29,8 @@ from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 from tissuegraph.segmentation.stages import Stages
 from tissuegraph.segmentation.train import fit
-from tissuegraph.tiles.plan import plan_tiles
 from tissuegraph.tiles.manifest import write_manifest
+from tissuegraph.tiles.plan import plan_tiles
 from tissuegraph.tiles.store import MAX_TILES, TileStore, write_store
 from tissuegraph.tiles.survey import Survey, kept_transcripts
 from tissuegraph.tiles.survey import survey as look
@@ -208,7 +208,7 @@ def write_training(root: Path, model: SegmentationModel, stages: Stages, content
 
 @contextmanager
 def work_folder(staging: Path, *, keep: bool = False) -> Iterator[Path]:
-    """A folder for what is only needed during the run, inside the one that becomes OUT; it stays on request."""
+    """A folder for what only the run needs, inside the one that becomes OUT; it stays on request."""
     work = staging / keys.WORK_DIR
     work.mkdir()
     yield work

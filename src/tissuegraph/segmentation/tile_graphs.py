@@ -39,7 +39,7 @@ def reach(core: Bounds, survey: Survey, params: GraphParams, *, hops: int, round
 
 def gene_tokens(genes: pl.Series, panel: tuple[str, ...]) -> np.ndarray:
     """Number of each gene in the sorted panel, [N]; every gene must be in it."""
-    return np.searchsorted(np.asarray(panel, object), genes.to_numpy().astype(object)).astype(np.int64)
+    return genes.cast(pl.Enum(panel)).to_physical().to_numpy().astype(np.int64)
 
 
 def read_tile_graph(

@@ -74,7 +74,6 @@ def fit(
     history = {
         "epochs": int(trainer.current_epoch),
         "steps": int(trainer.global_step or state["global_step"]),
-        "epochs_at_most": params.epochs,
         "stopped_because": stopped_because(_load(Path(best.last_model_path)), params),
         "tiles": {"train": len(train_tiles), "val": len(val_tiles)},
         "transcripts": sum(int(tile["tx"].num_nodes) for tile in train_tiles),
