@@ -14,8 +14,8 @@ drawing 20 million transcripts would take longer than segmenting them. Transcrip
 microscope writes them field by field, in no order within a patch.
 
 Seconds are the wall time of the process, with its start and imports; every file of the contract is written.
-What numba compiles once a machine is compiled before, on a tiny slide. Memory is the larger of what `run.json`
-tells and of the PSS of the process tree, sampled every quarter of a second (Linux).
+What numba compiles once a machine is compiled before, on a tiny slide. Memory is the larger of what the run
+tells and of the PSS of its process tree, sampled every quarter of a second (Linux).
 """
 
 from __future__ import annotations

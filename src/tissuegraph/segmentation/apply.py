@@ -48,9 +48,7 @@ def apply_model(
     unknown = unknown_genes(slide.survey, model, params.genes)
     tiles, seed = slide.store.tiles, model.training.get("seed", 0)
     with stages("profiles"):
-        counts = nuclear_counts(
-            slide.store, slide.survey, with_progress(tiles, "reading the nuclei", len(tiles))
-        )
+        counts = nuclear_counts(slide.store, slide.survey, tiles, with_progress)
         if unknown and params.genes == "borrow":
             model, unknown = for_panel(model, slide.survey.genes, counts), ()
         profiles = find_profiles(in_panel(counts, slide.survey.genes, model.genes), seed=seed)
