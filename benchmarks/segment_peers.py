@@ -17,12 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import shapely
+from measure import run_measured
 
 import tissuegraph as tg
 from tissuegraph.metrics.segmentation import score_assignment
@@ -40,7 +39,6 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = Path(os.environ.get("TISSUEGRAPH_PEERS", HERE / ".peers"))
 DISTANCES = np.arange(0, 20.5, 0.5)
 PLAIN_DISTANCE = 5.0
-SECONDS_BETWEEN_SAMPLES = 0.25
 COLUMNS = ("F1", "precision", "recall", "unseen", "seconds", "CPU s", "GB", "tx/s")
 
 
@@ -123,49 +121,6 @@ def prepare(folder: Path, cells: int, elongation: float, seed: int) -> pl.DataFr
     kept = kept.with_columns(pl.Series("nucleus", nucleus))
     kept.select("row", "x", "y", "z", "gene", "nucleus").write_parquet(folder / "transcripts.parquet")
     return kept.join(pl.read_parquet(slide / "truth.parquet"), on="transcript_id", maintain_order="left")
-
-
-def run_measured(command: list[str], log: Path) -> dict[str, float]:
-    """Run a command; return its wall time and CPU time in seconds, and its peak memory in GB."""
-    peak, started, cpu_before = 0, time.perf_counter(), cpu_of_children()
-    with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as process:
-        while True:
-            try:
-                process.wait(SECONDS_BETWEEN_SAMPLES)
-                break
-            except subprocess.TimeoutExpired:
-                peak = max(peak, sum(map(memory_of, process_tree(process.pid))))
-    seconds = time.perf_counter() - started
-    if process.returncode:
-        said = log.read_text().strip().rpartition("\n")[2]
-        raise RuntimeError(f"ended with {process.returncode}: {said}")
-    return {"seconds": seconds, "CPU s": cpu_of_children() - cpu_before, "GB": peak / 1e9}
-
-
-def cpu_of_children() -> float:
-    """Return the CPU seconds of all processes that this one has waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def process_tree(pid: int) -> Iterator[int]:
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in _read(children).split():
-            yield from process_tree(int(child))
-
-
-def memory_of(pid: int) -> int:
-    """Return the proportional set size of a process in bytes, 0 once it has ended."""
-    lines = _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # the process has ended
-        return ""
 
 
 def map_to_nuclei(table: pl.DataFrame, nuclei: pl.DataFrame) -> pl.Series:

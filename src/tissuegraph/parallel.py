@@ -17,6 +17,8 @@ import numpy as np
 from numba import njit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tissuegraph.trace import traced
+
 CHUNK = 20_000
 """Items a thread takes at a time."""
 AHEAD = 1
@@ -68,8 +70,8 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     There is a worker thread for each core; what it calls runs on one thread, so that a result has the same
     bits however many there are. Few results wait at a time.
     """
-    workers = cores()
-    with _one_thread_each(), ThreadPoolExecutor(workers, initializer=_become_worker) as pool:
+    workers, function = cores(), traced(function)
+    with _one_thread_each(), ThreadPoolExecutor(workers, "worker", _become_worker) as pool:
         waiting: deque[Any] = deque()
         try:
             for item in items:

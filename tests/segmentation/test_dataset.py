@@ -19,10 +19,16 @@ import tissuegraph as tg
 from tissuegraph.cli import main
 from tissuegraph.errors import InputError
 from tissuegraph.graph.hetero import hetero_data
-from tissuegraph.segmentation.dataset import SUPERVISED, SpatialTranscriptomicsDataset, split_tiles
+from tissuegraph.segmentation.dataset import (
+    SUPERVISED,
+    SpatialTranscriptomicsDataset,
+    shuffled_tiles,
+    split_tiles,
+)
 from tissuegraph.segmentation.model import load_model
 from tissuegraph.segmentation.score import affinity
-from tissuegraph.tiles.plan import Tile
+from tissuegraph.tiles.plan import Histogram, Tile
+from tissuegraph.tiles.survey import Survey
 
 SPLITS = ("train", "val", "test")
 BELONGS, NEIGHBORS = ("tx", "belongs", "bd"), ("tx", "neighbors", "tx")
@@ -280,3 +286,22 @@ def test_training_data_is_only_replaced_on_request(slide, training_tiles, tmp_pa
     assert json.loads((copy / "train/dataset.json").read_text())["format"] == "tissuegraph tiles 1"
     assert sum(len(list((copy / split / "processed").iterdir())) for split in SPLITS) == 3
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("millions", [1, 20])
+def test_however_large_the_slide_tiles_are_taken_all_over_it(millions, seed):
+    bins = 256
+    counts = np.random.default_rng(seed).poisson(millions * 1e6 / bins**2, (bins, bins))
+    histogram = Histogram(counts, np.arange(bins + 1.0), np.arange(bins + 1.0))
+    survey = Survey((), {}, np.empty(0, object), np.empty(0, object), histogram)
+    params = tg.DatasetParams()
+    taken = shuffled_tiles(survey, params, seed)[: params.max_tiles]
+    assert len(taken) == params.max_tiles
+    ends = np.clip([tile.core for tile in taken], 0, bins)
+    held = [counts[int(x0) : int(x1), int(y0) : int(y1)].sum() for x0, y0, x1, y1 in ends]
+    assert max(held) <= params.tile_transcripts
+    middles = (ends[:, :2] + ends[:, 2:]) / 2
+    quadrants = np.bincount((middles > bins / 2) @ [1, 2], minlength=4)
+    assert quadrants.min() >= 6
+    assert sum(map(len, split_tiles(taken, params, seed).values())) == params.max_tiles

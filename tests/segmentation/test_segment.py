@@ -22,6 +22,7 @@ import tissuegraph as tg
 from tissuegraph.cli import main
 from tissuegraph.errors import InputError, ModelError
 from tissuegraph.segmentation import steps
+from tissuegraph.tiles.manifest import read_manifest
 
 FILES = {"transcripts.parquet", "cells.h5ad", "cell_boundaries.parquet", "run.json"}
 MODEL_FILES = {"model/model.safetensors", "model/model.json"}
@@ -194,6 +195,50 @@ def test_run_json_says_what_was_done(slide, run, card):
     assert uns["versions"]["torch"] == card["versions"]["torch"]
     assert uns["seed"] == 0
     assert uns["parameters"]["SeggerParams"] == card["parameters"]["SeggerParams"]
+
+
+def test_run_json_says_where_the_time_went(card):
+    names = ["start-up", "reading", "tiles", "training data", "training", "profiles", "predict", "settle"]
+    assert list(card["stages"]) == [*names, "write transcripts", "write cells", "other", "whole"]
+    whole = card["stages"]["whole"]
+    for stage in card["stages"].values():
+        assert stage.keys() == {"seconds", "peak_memory_mb", "transcripts_per_second"}
+        assert stage["seconds"] <= whole["seconds"]
+        assert stage["peak_memory_mb"] <= whole["peak_memory_mb"]
+    rate = card["account"]["transcripts"] / whole["seconds"]
+    assert whole["transcripts_per_second"] == pytest.approx(rate, rel=0.01)
+
+
+def test_run_json_says_why_training_stopped_and_on_how_much(card):
+    training = card["training"]
+    assert training["stopped_because"] in ("all epochs done", "validation loss is flat")
+    assert training["tiles"]["train"] + training["tiles"]["val"] < 6
+    assert training["epochs"] <= card["parameters"]["TrainParams"]["epochs"]
+
+
+def test_work_is_kept_and_a_trace_written_on_request(corner, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "MIN_TILE_SIDE", 10.0)
+    source = bundle(tmp_path / "in", corner["transcripts"], corner["nuclei"])
+    words = ["--model", str(run), "--transcripts-per-tile", "500", "--profile", "--keep-work"]
+    assert main(["predict", str(source), "-o", str(tmp_path / "out"), *words]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"trace.json", "work"}
+    manifest = read_manifest(tmp_path / "out/work/tiles")
+    card = json.loads((tmp_path / "out/run.json").read_text())
+    assert manifest is not None
+    assert manifest.fingerprint == card["fingerprint"]
+    assert manifest.parameters["transcripts_per_tile"] == 500
+    assert len(manifest.tiles) == card["tiles"] > 3
+    dropped = sum(n for name, n in card["account"].items() if name.startswith("dropped"))
+    assert sum(manifest.transcripts) == card["account"]["transcripts"] - dropped
+    events = json.loads((tmp_path / "out/trace.json").read_text())["traceEvents"]
+    names = {event["name"] for event in events if event["ph"] == "X"}
+    assert set(card["stages"]) - {"other", "whole"} <= names
+    assert {f"tile {tile.index}" for tile in manifest.tiles} <= names
+    plain = tg.predict(source, run, tmp_path / "plain")
+    assert files_in(plain) == FILES
+    assert assignments(plain).equals(assignments(tmp_path / "out"))
+    again = tg.predict(source, run, tmp_path / "out", overwrite=True)
+    assert files_in(again) == FILES
 
 
 def test_run_json_is_json_that_any_program_reads(run):

@@ -19,6 +19,7 @@ from tissuegraph.cli import main
 from tissuegraph.errors import InputError
 from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.machine import available
+from tissuegraph.segmentation.train import stopped_because
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/train_model.py"
 SMALL = {"epochs": 1, "hidden_channels": 32, "heads": 1, "batch_size_train": 2}
@@ -133,6 +134,41 @@ def test_training_stops_where_it_no_longer_helps(training_tiles, tmp_path):
     card = read(tmp_path)[1]["training"]
     assert card["epochs"] < 20
     assert card["stopped_because"] != "all epochs done"
+
+
+def last_checkpoint(epoch: int, score: float) -> dict[str, Any]:
+    state = {"current_score": torch.tensor(score)}
+    return {"epoch": epoch, "callbacks": {"ModelCheckpoint": state, "EarlyStopping": {"wait_count": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "score", "because"),
+    [
+        (4, 0.3, "validation loss is flat"),
+        (9, 0.3, "all epochs done"),
+        (4, float("nan"), "validation loss is no number"),
+    ],
+)
+def test_why_training_stopped_is_told_by_its_last_checkpoint(epoch, score, because):
+    assert stopped_because(last_checkpoint(epoch, score), tg.TrainParams(epochs=10)) == because
+
+
+def test_it_says_how_long_it_took_and_on_what(training_tiles, base):
+    said = json.loads((base / "training.json").read_text())
+    assert said["command"] == "train"
+    assert list(said["stages"]) == ["start-up", "training", "other", "whole"]
+    assert said["training"] == read(base)[1]["training"]
+    assert said["training"]["tiles"] == {"train": 4, "val": 3}
+    assert said["training"]["stopped_because"] == "all epochs done"
+    assert said["training"]["transcripts"] > 400
+    assert said["stages"]["training"]["transcripts_per_second"] > 0
+    assert not (base / "trace.json").exists()
+
+
+def test_a_profile_shows_the_epochs(training_tiles, tmp_path):
+    assert main(["train", *words(training_tiles, tmp_path, epochs=2), "--profile"]) == 0
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert {"start-up", "training", "epoch 0", "epoch 1"} <= {event["name"] for event in events}
 
 
 def test_the_best_epoch_is_kept(training_tiles, tmp_path):

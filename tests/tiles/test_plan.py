@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tissuegraph import keys
-from tissuegraph.tiles.plan import Histogram, grown, plan_tiles, tile_of, transcript_histogram
+from tissuegraph.tiles.plan import Histogram, Tile, grown, plan_tiles, tile_of, transcript_histogram
 
 EXTENT = (-5.0, 10.0, 95.0, 60.0)
 
@@ -130,3 +130,22 @@ def test_flat_extents_have_bins_too(extent):
 def test_grown_adds_on_every_side():
     assert grown((0, 1, 2, 3), 10) == (-10, -9, 12, 13)
     assert grown((-math.inf, 0, math.inf, 1), 5) == (-math.inf, -5, math.inf, 6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(slides(), st.integers(1, 10))
+def test_there_are_no_more_tiles_than_allowed(points, most):
+    histogram = histogram_of(points)
+    tiles = plan_tiles(histogram, max_transcripts=1, min_side=0.0, max_tiles=most)
+    assert len(tiles) <= most
+    free = plan_tiles(histogram, max_transcripts=1, min_side=0.0)
+    assert len(tiles) > most // 4 or len(free) <= most
+    if len(free) <= most:
+        assert tiles == free
+
+
+def test_a_position_outside_all_tiles_has_none():
+    tiles = [Tile(3, (0.0, 0.0, 1.0, 2.0)), Tile(5, (2.0, 1.0, 3.0, 2.0))]
+    x, y = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]), np.array([0.0, 1.9, 1.0, 1.0, 1.0, 0.5, 1.5])
+    assert tile_of(x, y, tiles).tolist() == [3, 3, -1, -1, 5, -1, -1]
+    assert tile_of(x, y, []).tolist() == [-1] * 7

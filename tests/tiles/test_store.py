@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from tissuegraph import keys
 from tissuegraph.tiles.curve import curve
 from tissuegraph.tiles.plan import Tile, plan_tiles, transcript_histogram
-from tissuegraph.tiles.store import STORE_SCHEMA, TILE_COLUMNS, write_store
+from tissuegraph.tiles.store import GROUPS, STORE_SCHEMA, TILE_COLUMNS, write_store
 
 EVERYWHERE = (-np.inf, -np.inf, np.inf, np.inf)
 
@@ -110,3 +110,24 @@ def test_an_empty_slide_reads_as_an_empty_table(tmp_path):
     store = write_store(table_of(7, 0).lazy(), cut(table_of(7, 0), 10), tmp_path / "tiles")
     assert store.read(EVERYWHERE).schema == STORE_SCHEMA
     assert len(store.read(EVERYWHERE)) == 0
+
+
+def test_many_tiles_have_one_file_each_and_nothing_else_is_left(tmp_path):
+    table = table_of(8, 20_000).sample(fraction=1.0, shuffle=True, seed=1)
+    tiles = cut(table, 60)
+    assert len(tiles) > 3 * GROUPS
+    store = write_store(table.lazy(), tiles, tmp_path / "tiles")
+    held = [tile for tile in tiles if store.count(tile)]
+    assert {path.name for path in store.folder.iterdir()} == {f"tile_{tile.index}.parquet" for tile in held}
+    assert sum(map(store.count, tiles)) == len(table)
+    for tile in held[:: len(held) // 10]:
+        assert_frame_equal(pl.read_parquet(store.files(tile)), plain(table, tile.core))
+
+
+def test_rows_that_are_written_at_several_times_stay_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("tissuegraph.tiles.store.ROWS_BUFFERED", 50)
+    table = table_of(9, 30_000)
+    table.write_parquet(tmp_path / "source.parquet", row_group_size=700)
+    store = write_store(pl.scan_parquet(tmp_path / "source.parquet"), cut(table, 4_000), tmp_path / "tiles")
+    for tile in store.tiles:
+        assert_frame_equal(pl.read_parquet(store.files(tile)), plain(table, tile.core))

@@ -10,6 +10,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 
 import tissuegraph
+from tissuegraph import trace
 from tissuegraph.cli import failures
 from tissuegraph.cli.logs import configure_logs
 
@@ -39,8 +40,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
     0: done. 2: the user can mend it, and reads one sentence. 1: our fault, the traceback is in the log file
     that is named. 130: interrupted. 141: who read our output has gone.
     """
-    tokens = list(sys.argv[1:] if tokens is None else tokens)
     configure_logs()
+    if tokens is None:
+        trace.count_from_process_start()
+    tokens = list(sys.argv[1:] if tokens is None else tokens)
     arguments: dict[str, Any] = {}
     try:
         command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)

@@ -23,11 +23,12 @@ from tissuegraph.segmentation.outputs import (
 )
 from tissuegraph.segmentation.panel import for_panel
 from tissuegraph.segmentation.params import PredictParams, ReferenceFile
-from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
+from tissuegraph.segmentation.predict import predict_tile, unknown_genes
 from tissuegraph.segmentation.pretrained import rounds
 from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.pretrained.model import PairModel
 from tissuegraph.segmentation.pretrained.start import nuclear_counts, start
+from tissuegraph.segmentation.results import write_results
 from tissuegraph.segmentation.score import in_panel
 from tissuegraph.segmentation.settle import Legend, settle
 from tissuegraph.segmentation.stages import with_progress
@@ -56,7 +57,10 @@ def apply_model(
             axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, with_progress)
     with stages("predict"):
         shown = with_progress(tiles, "assigning transcripts", len(tiles))
-        predict_tiles(slide.store, slide.survey, model, axes, profiles, shown, run.results, WHATEVER)
+        tables = (
+            predict_tile(slide.store, slide.survey, model, axes, profiles, tile, WHATEVER) for tile in shown
+        )
+        write_results(tables, len(tiles), run.results)
     parameters = {type(one).__name__: asdict(one) for one in (model.graph, model.segger, model.assign)}
     uns = {"seed": seed, "parameters": parameters | {"min_qv": min_qv}}
     legend = Legend(slide.survey, len(slide.survey.outlines), model.genes, unknown)
@@ -86,8 +90,7 @@ def apply_pair_model(
     with stages("second round"):
         tables = in_order(lambda tile: rounds.assign_tile(model, store, before, tile, WHATEVER), tiles)
         shown = with_progress(tables, "assigning transcripts, second round", len(tiles))
-        for tile, table in zip(tiles, shown, strict=True):
-            table.write_parquet(run.results / f"tile_{tile.index}.parquet")
+        write_results(shown, len(tiles), run.results)
     said = _what_it_told(reference, profiles)
     uns = {"seed": seed, "parameters": {"min_qv": min_qv, "pretrained": model.card, **said}}
     legend = Legend(before.survey, before.n_nuclei, survey.genes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from tissuegraph.segmentation.params import (
     ReferenceFile,
     TrainParams,
 )
+from tissuegraph.segmentation.stages import Stages
+from tissuegraph.trace import tracing
 
 if TYPE_CHECKING:
     from tissuegraph.segmentation.pretrained.model import PairModel
@@ -109,6 +112,7 @@ def train(
     assign: AssignParams | None = None,
     num_tx_tokens: int | None = None,
     seed: int = 0,
+    profile: bool = False,
 ) -> Path:
     """Train a model on tiles that `dataset` cut.
 
@@ -117,7 +121,8 @@ def train(
     train_dir, val_dir
         `DIR/train` and `DIR/val` of `tissuegraph dataset`.
     default_root_dir
-        Where `model/` goes, and Lightning's `checkpoints/` and `metrics.csv`.
+        Where `model/` goes, `training.json` (what was done, why it stopped, and how long it took), and
+        Lightning's `checkpoints/` and `metrics.csv`.
     segger
         The network.
     training
@@ -128,6 +133,8 @@ def train(
         Rows of the gene table; by default the panel's size, never less.
     seed
         Of weights and order; on the CPU the same seed gives the same bits.
+    profile
+        Write `trace.json`, too: when what ran, for ui.perfetto.dev or chrome://tracing.
 
     Returns
     -------
@@ -142,6 +149,7 @@ def train(
     MachineError
         If the machine lacks the accelerator or the devices.
     """
+    stages = Stages(profile=profile)
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.machine import is_first_process
 
@@ -149,19 +157,23 @@ def train(
     root = Path(default_root_dir).absolute()
     folder = root / keys.MODEL_DIR
     refuse_existing(folder, overwrite=True, marker=keys.MODEL_CARD_FILE, kind="model")
-    model = steps.train_model(
-        Path(train_dir),
-        Path(val_dir),
-        root,
-        segger=segger or SeggerParams(),
-        training=training or TrainParams(),
-        assign=assign or AssignParams(),
-        num_tx_tokens=num_tx_tokens,
-        seed=seed,
-    )
+    segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
+    with tracing(stages.trace), stages("training"):
+        model = steps.train_model(
+            Path(train_dir),
+            Path(val_dir),
+            root,
+            segger=segger,
+            training=training,
+            assign=assign,
+            num_tx_tokens=num_tx_tokens,
+            seed=seed,
+        )
     if is_first_process():
         with whole_folder(folder, overwrite=True, marker=keys.MODEL_CARD_FILE, kind="model") as unfinished:
             model.save(unfinished)
+        parameters = {type(one).__name__: asdict(one) for one in (segger, training, assign)}
+        steps.write_training(root, model, stages, {"seed": seed, "parameters": parameters})
         log.info("model: %s (%s)", folder, model.training["stopped_because"])
     return folder
 
@@ -176,6 +188,8 @@ def predict(
     prediction: PredictParams | None = None,
     min_qv: float = MIN_QV,
     overwrite: bool = False,
+    profile: bool = False,
+    keep_work: bool = False,
 ) -> Path:
     """Find the cells of a slide with a trained model.
 
@@ -199,6 +213,10 @@ def predict(
         Transcripts of lower quality are dropped.
     overwrite
         Replace a run that is there.
+    profile
+        Write `trace.json`, too: when what ran, for ui.perfetto.dev or chrome://tracing.
+    keep_work
+        Keep what is else only there during the run, in `work/`: the slide cut into tiles, with its manifest.
 
     Returns
     -------
@@ -213,6 +231,7 @@ def predict(
     OutputError
         If `out` exists or cannot be written.
     """
+    stages = Stages(profile=profile)
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.apply import apply_model
     from tissuegraph.segmentation.model import load_model
@@ -221,15 +240,25 @@ def predict(
     out = Path(out).absolute()
     prediction = prediction or PredictParams()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
+    new_run = partial(
+        steps.new_run,
+        bundle,
+        out,
+        prediction,
+        stages,
+        min_qv=min_qv,
+        overwrite=overwrite,
+        keep_work=keep_work,
+    )
     if is_pair_model(Path(model)):
         pretrained = load_pair_model(Path(model))
         types, seed = _reference_file(reference, label), pretrained.card.get(TYPES_SEED, 0)
-        with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+        with new_run() as run:
             _assign_pretrained(run, pretrained, "predict", prediction, types, min_qv=min_qv, seed=seed)
         return out
     _refuse_reference(reference)
     trained = load_model(model)
-    with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+    with new_run() as run:
         said = apply_model(run, trained, params=prediction, min_qv=min_qv, axes=None)
         parameters = {"prediction": asdict(prediction), "min_qv": min_qv}
         steps.write_run(run, {"command": "predict", "parameters": parameters, **said})
@@ -252,6 +281,8 @@ def segment(
     min_qv: float = MIN_QV,
     seed: int = 0,
     overwrite: bool = False,
+    profile: bool = False,
+    keep_work: bool = False,
 ) -> Path:
     """Find the cells of a slide.
 
@@ -282,6 +313,10 @@ def segment(
         Of everything; on the CPU the same seed gives the same bits.
     overwrite
         Replace a run that is there.
+    profile
+        Write `trace.json`, too: when what ran, for ui.perfetto.dev or chrome://tracing.
+    keep_work
+        Keep what is else only there during the run, in `work/`: the slide cut into tiles, with its manifest.
 
     Returns
     -------
@@ -296,6 +331,7 @@ def segment(
     MachineError
         If the machine lacks the accelerator or the devices.
     """
+    stages = Stages(profile=profile)
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.apply import apply_model
     from tissuegraph.segmentation.machine import check_in_one_command
@@ -307,9 +343,19 @@ def segment(
     out = Path(out).absolute()
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     prediction = prediction or PredictParams()
+    new_run = partial(
+        steps.new_run,
+        bundle,
+        out,
+        prediction,
+        stages,
+        min_qv=min_qv,
+        overwrite=overwrite,
+        keep_work=keep_work,
+    )
     if chosen == PRETRAINED:
         pretrained, types = load_pair_model(), _reference_file(reference, label)
-        with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+        with new_run() as run:
             _assign_pretrained(run, pretrained, "segment", prediction, types, min_qv=min_qv, seed=seed)
         return out
     _refuse_reference(reference)
@@ -317,7 +363,7 @@ def segment(
     segger, training, assign = segger or SeggerParams(), training or TrainParams(), assign or AssignParams()
     data = replace(data, hops=max(data.hops, segger.hops))
     check_in_one_command(training)
-    with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
+    with new_run() as run:
         trained, axes = steps.train_on_slide(
             run, graph=graph, data=data, segger=segger, training=training, assign=assign, seed=seed
         )

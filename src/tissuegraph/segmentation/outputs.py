@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tissuegraph.segmentation.settle import Legend
 from tissuegraph.tiles.survey import drop_reason
 
 BATCH_ROWS = 500_000
+BUFFER_BYTES = 1 << 20
 
 
 def write_transcripts(
@@ -29,7 +31,8 @@ def write_transcripts(
     reason.
     """
     with reading(sample.transcripts_path):
-        source = pq.ParquetFile(sample.transcripts_path)
+        # in pieces: a column of a large row group is else held whole
+        source = pq.ParquetFile(sample.transcripts_path, buffer_size=BUFFER_BYTES)
     boundary, probability = _by_row(results, source.metadata.num_rows, path.parent)
     ids = pl.Series(keys.ASSIGNED_CELL_ID, legend.survey.boundary_ids.astype(str), pl.String)
     account: dict[str, int] = {"transcripts": 0, "assigned": 0, "unassigned": 0}
@@ -44,6 +47,7 @@ def write_transcripts(
         writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
         writer.write_table(table)
         row += len(batch)
+        let_go(boundary, probability)
     if writer is not None:
         writer.close()
     return account
@@ -94,6 +98,7 @@ def _by_row(results: pl.LazyFrame, n_rows: int, folder: Path) -> tuple[np.ndarra
         rows = part[keys.ROW].to_numpy().astype(np.int64)
         boundary[rows] = part["boundary"].to_numpy()
         probability[rows] = part["probability"].to_numpy()
+        let_go(boundary, probability)
     return boundary, probability
 
 
@@ -108,6 +113,13 @@ def on_disk(path: Path, value: np.generic, n: int) -> np.ndarray:
     array = np.memmap(path, value.dtype, "r+")
     path.unlink()
     return array
+
+
+def let_go(*arrays: np.ndarray) -> None:
+    """Let the pages of arrays `on_disk` leave the process's memory; their values stay in the file."""
+    for array in arrays:
+        if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _added_columns(
@@ -180,7 +192,7 @@ def compare_with_nearest(results: pl.LazyFrame, kept: int) -> dict[str, Any]:
         nearest.sum().alias("nearest"),
         (ours & nearest).sum().alias("both"),
         (ours & (pl.col("boundary") == pl.col("nearest"))).sum().alias("same"),
-    ).collect()
+    ).collect(engine="streaming")
     count = {name: int(row[name].item() or 0) for name in row.columns}
     return {
         "share_assigned": {

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 
@@ -66,22 +63,6 @@ def unknown_genes(survey: Survey, model: SegmentationModel, policy: str) -> tupl
         )
         raise ModelError(message)
     return unknown
-
-
-def predict_tiles(
-    store: TileStore,
-    survey: Survey,
-    model: SegmentationModel,
-    axes: LocalAxes,
-    profiles: CellProfiles,
-    tiles: Iterable[Tile],
-    folder: Path,
-    min_probability: float,
-) -> None:
-    """Write one parquet file a tile, with the transcripts of its core and their boundaries."""
-    for tile in tiles:
-        result = predict_tile(store, survey, model, axes, profiles, tile, min_probability)
-        result.write_parquet(folder / f"tile_{tile.index}.parquet")
 
 
 def predict_tile(

@@ -29,10 +29,12 @@ from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 from tissuegraph.segmentation.stages import Stages
 from tissuegraph.segmentation.train import fit
+from tissuegraph.tiles.manifest import write_manifest
 from tissuegraph.tiles.plan import plan_tiles
-from tissuegraph.tiles.store import TileStore, write_store
+from tissuegraph.tiles.store import MAX_TILES, TileStore, write_store
 from tissuegraph.tiles.survey import Survey, kept_transcripts
 from tissuegraph.tiles.survey import survey as look
+from tissuegraph.trace import tracing
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Slide:
     sample: Sample
     survey: Survey
     store: TileStore
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -67,20 +70,31 @@ class Run:
 
 @contextmanager
 def new_run(
-    bundle: Path | str | Sample, out: Path, prediction: PredictParams, *, min_qv: float, overwrite: bool
+    bundle: Path | str | Sample,
+    out: Path,
+    prediction: PredictParams,
+    stages: Stages,
+    *,
+    min_qv: float,
+    overwrite: bool,
+    keep_work: bool,
 ) -> Iterator[Run]:
     """Open a slide and cut it; what is written to the run's folder becomes `out` at the end."""
-    stages, sample = Stages(), as_sample(bundle)
+    with stages("reading"):
+        sample = as_sample(bundle)
     with (
+        tracing(stages.trace),
         whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
-        work_folder(folder) as work,
+        work_folder(folder, keep=keep_work) as work,
     ):
         with stages("tiles"):
             per_tile = prediction.transcripts_per_tile
             slide = open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
+        stages.transcripts = sum(slide.survey.counts.values())
         run = Run(slide, folder, work, stages)
         run.results.mkdir()
         yield run
+    stages.show()
     log.info("run: %s", out)
 
 
@@ -92,10 +106,17 @@ def as_sample(bundle: Path | str | Sample) -> Sample:
 def open_slide(sample: Sample, work: Path, *, min_qv: float, transcripts_per_tile: int) -> Slide:
     """Look at a slide and cut it into tiles under `work`."""
     with reading(sample.transcripts_path):
-        survey = look(sample, min_qv)
-        tiles = plan_tiles(survey.histogram, max_transcripts=transcripts_per_tile, min_side=MIN_TILE_SIDE)
+        survey, fingerprint = look(sample, min_qv), sample.fingerprint()
+        tiles = plan_tiles(
+            survey.histogram,
+            max_transcripts=transcripts_per_tile,
+            min_side=MIN_TILE_SIDE,
+            max_tiles=MAX_TILES,
+        )
         store = write_store(kept_transcripts(sample, min_qv), tiles, work / "tiles")
-    return Slide(sample, survey, store)
+    parameters = {"min_qv": min_qv, "transcripts_per_tile": transcripts_per_tile, "min_side": MIN_TILE_SIDE}
+    write_manifest(store, fingerprint=fingerprint, parameters=parameters, versions=versions())
+    return Slide(sample, survey, store, fingerprint)
 
 
 def train_model(
@@ -161,23 +182,35 @@ def versions() -> dict[str, str]:
 
 def write_run(run: Run, content: dict[str, Any]) -> None:
     """Write `run.json`: the last file of a run, and the sign that it is finished."""
-    sample = run.slide.sample
+    sample, records = run.slide.sample, run.stages.finish()
+    run.stages.write_trace(run.folder)
     head = {
         "source": str(Path(sample.source).absolute()),
         "platform": sample.platform,
         "name": sample.name,
-        "fingerprint": sample.fingerprint(),
+        "fingerprint": run.slide.fingerprint,
         "versions": versions(),
         "threads": torch.get_num_threads(),
         "repairs": dict(sample.repairs),
     }
-    write_json(run.folder / keys.RUN_FILE, {**head, **content, "stages": run.stages.records})
+    write_json(run.folder / keys.RUN_FILE, {**head, **content, "stages": records})
+
+
+def write_training(root: Path, model: SegmentationModel, stages: Stages, content: dict[str, Any]) -> None:
+    """Write `training.json`, what `train` did and how long it took, and show the latter."""
+    stages.transcripts = model.training["transcripts"]
+    records = stages.finish()
+    stages.write_trace(root)
+    head = {"command": "train", "versions": versions(), "threads": torch.get_num_threads()}
+    write_json(root / keys.TRAINING_FILE, {**head, **content, "training": model.training, "stages": records})
+    stages.show()
 
 
 @contextmanager
-def work_folder(staging: Path) -> Iterator[Path]:
-    """A folder for what is only needed during the run, inside the one that becomes OUT."""
-    work = staging / ".work"
+def work_folder(staging: Path, *, keep: bool = False) -> Iterator[Path]:
+    """A folder for what only the run needs, inside the one that becomes OUT; it stays on request."""
+    work = staging / keys.WORK_DIR
     work.mkdir()
     yield work
-    shutil.rmtree(work)
+    if not keep:
+        shutil.rmtree(work)

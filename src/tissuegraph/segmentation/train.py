@@ -23,6 +23,7 @@ from tissuegraph.segmentation.gene_vectors import gene_vectors
 from tissuegraph.segmentation.machine import check_machine
 from tissuegraph.segmentation.params import TrainParams
 from tissuegraph.segmentation.warm_start import warm_start
+from tissuegraph.trace import current_trace
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +53,14 @@ def fit(
     first_batch = next(iter(DataLoader(train_tiles, params.batch_size_train)))
     warm_start(network, torch.from_numpy(vectors), first_batch)
     best = ModelCheckpoint(
-        dirpath=root / "checkpoints", filename="best", monitor="val_loss", enable_version_counter=False
+        dirpath=root / "checkpoints",
+        filename="best",
+        monitor="val_loss",
+        save_last=True,
+        enable_version_counter=False,
     )
     stop = EarlyStopping(monitor="val_loss", patience=params.patience)
-    trainer = _trainer(root, params, accelerator, [best, stop])
+    trainer = _trainer(root, params, accelerator, [best, stop, _EpochSpans()])
     started = time.perf_counter()
     order = torch.Generator().manual_seed(seed)
     trainer.fit(
@@ -63,19 +68,47 @@ def fit(
         DataLoader(train_tiles, params.batch_size_train, shuffle=True, generator=order),
         DataLoader(val_tiles, params.batch_size_val),
     )
-    state = torch.load(best.best_model_path, weights_only=True, map_location="cpu")
+    state = _load(Path(best.best_model_path))
     network.load_state_dict(state["state_dict"])
     network.cpu().eval()
     history = {
         "epochs": int(trainer.current_epoch),
         "steps": int(trainer.global_step or state["global_step"]),
-        "stopped_because": "validation loss is flat" if stop.stopped_epoch else "all epochs done",
+        "stopped_because": stopped_because(_load(Path(best.last_model_path)), params),
+        "tiles": {"train": len(train_tiles), "val": len(val_tiles)},
+        "transcripts": sum(int(tile["tx"].num_nodes) for tile in train_tiles),
         "best_val_loss": best_score(state),
         "val_auroc": float(trainer.callback_metrics["val_auroc"]),
         "val_f1": float(trainer.callback_metrics["val_f1"]),
         "seconds": round(time.perf_counter() - started, 2),
     }
     return network, vectors, history
+
+
+def stopped_because(last: dict[str, Any], params: TrainParams) -> str:
+    """Why training ended, as its last checkpoint tells: with several processes only the file does."""
+    if int(last["epoch"]) + 1 >= params.epochs:
+        return "all epochs done"
+    scores = [part["current_score"] for part in last["callbacks"].values() if "current_score" in part]
+    if any(score is not None and not torch.isfinite(score) for score in scores):
+        return "validation loss is no number"
+    return "validation loss is flat"
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, weights_only=True, map_location="cpu")
+
+
+class _EpochSpans(Callback):
+    """Puts the epochs into the trace of the run, where one is recorded."""
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        self.begin = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: object) -> None:
+        trace = current_trace()
+        if trace is not None:
+            trace.add(f"epoch {trainer.current_epoch}", self.begin)
 
 
 def best_score(state: dict[str, Any]) -> float | None:

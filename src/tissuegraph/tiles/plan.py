@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -12,6 +13,9 @@ from tissuegraph import keys
 
 HISTOGRAM_BINS = 1024
 """Bins along the longer side of the slide; cuts lie on their edges."""
+
+GROWTH = 1.25
+"""By how much tiles are made larger at a time where there would be too many."""
 
 Bounds = tuple[float, float, float, float]
 """x0, y0, x1, y1 in um; a position belongs to it if x0 <= x < x1 and y0 <= y < y1."""
@@ -26,6 +30,10 @@ class Tile:
 
     index: int
     core: Bounds
+
+    def __str__(self) -> str:
+        """What a trace calls it."""
+        return f"tile {self.index}"
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,20 @@ def transcript_histogram(transcripts: pl.LazyFrame, extent: Bounds) -> Histogram
     return Histogram(counts.reshape(nx, ny), x0 + side * np.arange(nx + 1), y0 + side * np.arange(ny + 1))
 
 
-def plan_tiles(histogram: Histogram, *, max_transcripts: int, min_side: float) -> list[Tile]:
+def plan_tiles(
+    histogram: Histogram, *, max_transcripts: int, min_side: float, max_tiles: int | None = None
+) -> list[Tile]:
     """Halve the slide at its transcripts' median, along the longer side, until tiles are small enough.
 
-    A tile is cut while it has more than `max_transcripts` and both halves keep a side of `min_side` um.
+    A tile is cut while it has more than `max_transcripts` and both halves keep a side of `min_side` um. Where
+    that gives more than `max_tiles`, tiles are larger.
     """
     nx, ny = histogram.counts.shape
     boxes = _split(histogram, (0, nx, 0, ny), max_transcripts, min_side)
+    most = float(max_transcripts)
+    while max_tiles is not None and len(boxes) > max(max_tiles, 1):
+        most *= GROWTH
+        boxes = _split(histogram, (0, nx, 0, ny), int(most), min_side)
     return [Tile(index, _core(histogram, box)) for index, box in enumerate(boxes)]
 
 
@@ -102,11 +117,23 @@ def _core(histogram: Histogram, box: Box) -> Bounds:
 
 def tile_of(x: np.ndarray, y: np.ndarray, tiles: list[Tile]) -> np.ndarray:
     """Index of the tile whose core holds each position, [N]."""
-    result = np.full(len(x), -1, np.int32)
+    return tile_finder(tiles)(x, y)
+
+
+def tile_finder(tiles: list[Tile]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return what gives the index of the tile whose core holds each position x, y [N], -1 for none.
+
+    All cuts together divide the slide into a grid, so it takes as long for many tiles as for few.
+    """
+    cores = np.array([tile.core for tile in tiles], float).reshape(-1, 4)
+    x_cuts, y_cuts = (np.unique(cuts[np.isfinite(cuts)]) for cuts in (cores[:, ::2], cores[:, 1::2]))
+    grid = np.full((len(x_cuts) + 1, len(y_cuts) + 1), -1, np.int32)
     for tile in tiles:
         x0, y0, x1, y1 = tile.core
-        result[(x >= x0) & (x < x1) & (y >= y0) & (y < y1)] = tile.index
-    return result
+        columns = slice(np.searchsorted(x_cuts, x0, "right"), np.searchsorted(x_cuts, x1) + 1)
+        rows = slice(np.searchsorted(y_cuts, y0, "right"), np.searchsorted(y_cuts, y1) + 1)
+        grid[columns, rows] = tile.index
+    return lambda x, y: grid[np.searchsorted(x_cuts, x, "right"), np.searchsorted(y_cuts, y, "right")]
 
 
 def grown(bounds: Bounds, margin: float) -> Bounds:

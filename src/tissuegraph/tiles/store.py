@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from tissuegraph import keys
 from tissuegraph.tiles.curve import curve
-from tissuegraph.tiles.plan import Bounds, Tile, tile_of
+from tissuegraph.tiles.plan import Bounds, Tile, tile_finder
 
 TILE_COLUMNS = (keys.ROW, keys.GENE, keys.X, keys.Y, keys.Z, keys.QV)
 """What a tile file holds: the transcripts that are segmented, without those that were dropped."""
+
+STORE_SCHEMA = {
+    keys.ROW: pl.UInt64,
+    keys.GENE: pl.String,
+    keys.X: pl.Float32,
+    keys.Y: pl.Float32,
+    keys.Z: pl.Float32,
+    keys.QV: pl.Float32,
+}
+
+MAX_TILES = 1300
+"""Tiles of a slide, at most: with the results of the run, its files stay below 2,000."""
+GROUPS = 64
+"""Files that are written at a time, each with many tiles; polars keeps no more than 128 open."""
+ROWS_BUFFERED = 10_000
+"""Rows that wait for each of these files: bounds the memory, whatever the slide."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +60,46 @@ class TileStore:
         return table[np.lexsort((table[keys.ROW].to_numpy(), places))]
 
     def files(self, tile: Tile) -> list[Path]:
-        """The parquet files of a tile; none where the tile holds no transcript."""
-        return sorted((self.folder / f"tile={tile.index}").glob("*.parquet"))
+        """The parquet file of a tile; none where the tile holds no transcript."""
+        file = self.folder / f"tile_{tile.index}.parquet"
+        return [file] if file.exists() else []
 
-
-STORE_SCHEMA = {
-    keys.ROW: pl.UInt64,
-    keys.GENE: pl.String,
-    keys.X: pl.Float32,
-    keys.Y: pl.Float32,
-    keys.Z: pl.Float32,
-    keys.QV: pl.Float32,
-}
+    def count(self, tile: Tile) -> int:
+        """Transcripts in the core of a tile."""
+        return sum(pq.read_metadata(file).num_rows for file in self.files(tile))
 
 
 def write_store(transcripts: pl.LazyFrame, tiles: list[Tile], folder: Path) -> TileStore:
-    """Cut canonical transcripts into one parquet file a tile, in one streaming pass."""
+    """Cut canonical transcripts into one parquet file a tile; only a share of them is ever in memory.
+
+    One streaming pass writes groups of tiles, `GROUPS` at most; each group is then cut into its tiles.
+    """
+    find, a_group = tile_finder(tiles), max(ceil(len(tiles) / GROUPS), 1)
 
     def lookup(position: pl.Series) -> pl.Series:
         x, y = (position.struct.field(axis).cast(pl.Float64).to_numpy() for axis in (keys.X, keys.Y))
-        return pl.Series(tile_of(x, y, tiles))
+        return pl.Series(find(x, y))
 
     tile = pl.struct(keys.X, keys.Y).map_batches(lookup, return_dtype=pl.Int32, is_elementwise=True)
-    target = pl.PartitionBy(folder, key="tile", include_key=False)
-    transcripts.select(*TILE_COLUMNS, tile.alias("tile")).sink_parquet(target, mkdir=True, engine="streaming")
+    placed = transcripts.select(*TILE_COLUMNS, tile.alias("tile"))
+    groups = folder / "groups"
+    groups.mkdir(parents=True)
+    target = pl.PartitionBy(groups, key={"group": pl.col("tile") // a_group}, include_key=False)
+    placed.sink_parquet(target, mkdir=True, engine="streaming", row_group_size=ROWS_BUFFERED)
+    for group in sorted(groups.iterdir()):
+        _cut_group(sorted(group.iterdir()), folder)
+    shutil.rmtree(groups)
     return TileStore(folder, tiles)
+
+
+def _cut_group(files: Iterable[Path], folder: Path) -> None:
+    """Write the tiles of one group, and take the group's own files away."""
+    table = pl.concat([pl.read_parquet(file, glob=False, hive_partitioning=False) for file in files])
+    parts = table.partition_by("tile", maintain_order=True, include_key=False, as_dict=True)
+    for (index,), part in parts.items():
+        part.write_parquet(folder / f"tile_{index}.parquet")
+    for file in files:
+        file.unlink()
 
 
 def _overlap(a: Bounds, b: Bounds) -> bool:

@@ -1,0 +1,101 @@
+"""Peak memory of this process and of those that it has started."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""The kernel keeps this process's own peak; other processes are looked at so often."""
+
+PROC = Path("/proc")
+
+
+class Peak:
+    """The most memory since it was made: what the kernel counted, or what was seen of all processes."""
+
+    def __init__(self) -> None:
+        self._seen = 0.0
+        forget_peak()
+
+    def look(self) -> None:
+        """See how much this process and those that it started hold now."""
+        started = sum(map(_private_mb, descendants(os.getpid())))
+        if started:
+            self._seen = max(self._seen, _resident_mb(os.getpid()) + started)
+
+    @property
+    def mb(self) -> float:
+        """Megabytes."""
+        return round(max(self._seen, peak_memory_mb()), 1)
+
+
+@contextmanager
+def measured() -> Iterator[Peak]:
+    """Measure the memory of what is inside."""
+    peak, done = Peak(), threading.Event()
+
+    def look_again() -> None:
+        while not done.wait(SECONDS_BETWEEN_LOOKS):
+            peak.look()
+
+    watcher = threading.Thread(target=look_again, name="memory", daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+def forget_peak() -> None:
+    """Let the kernel count the peak of this process's memory anew, where it can."""
+    try:
+        (PROC / "self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process since the last `forget_peak`, MB."""
+    try:
+        status = (PROC / "self/status").read_text()
+        return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Processes that `pid` has started, and theirs; none where the system does not tell."""
+    for task in PROC.glob(f"{pid}/task/*/children"):
+        for child in _fields(task):
+            yield int(child)
+            yield from descendants(int(child))
+
+
+def _private_mb(pid: int) -> float:
+    """Memory of a process that it shares with no file or other process, MB."""
+    fields = _fields(PROC / f"{pid}/statm")
+    return _megabytes(int(fields[1]) - int(fields[2])) if len(fields) > 2 else 0.0
+
+
+def _resident_mb(pid: int) -> float:
+    fields = _fields(PROC / f"{pid}/statm")
+    return _megabytes(int(fields[1])) if len(fields) > 1 else 0.0
+
+
+def _megabytes(pages: int) -> float:
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
+
+
+def _fields(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:  # the process has ended
+        return []
