@@ -50,18 +50,28 @@ def density(points: np.ndarray, kept: np.ndarray, first: np.ndarray, shape: tupl
 
 @compiled
 def _add_kernels(field: np.ndarray, points: np.ndarray, precision: np.ndarray) -> None:
-    """Add to `field` a Gaussian around each point, cut off smoothly at `REACH`."""
+    """Add to `field` a Gaussian around each point, cut off smoothly at `REACH`.
+
+    From one pixel of a row to the next the Gaussian changes by a factor, which changes by a constant one.
+    """
     a, b, c = precision[0, 0], precision[0, 1], precision[1, 1]
     reach_x = REACH * np.sqrt(c / (a * c - b * b))
     reach_y = REACH * np.sqrt(a / (a * c - b * b))
     least = np.exp(-0.5 * REACH * REACH)
+    bend = np.exp(-c * PIXEL * PIXEL)
     for x, y in points:
         i_from, i_to = int((x - reach_x) / PIXEL), int((x + reach_x) / PIXEL) + 2
         j_from, j_to = int((y - reach_y) / PIXEL), int((y + reach_y) / PIXEL) + 2
         for i in range(max(0, i_from), min(field.shape[0], i_to)):
             dx = (i + 0.5) * PIXEL - x
+            value, step = 0.0, 0.0
             for j in range(max(0, j_from), min(field.shape[1], j_to)):
                 dy = (j + 0.5) * PIXEL - y
                 squared = a * dx * dx + 2 * b * dx * dy + c * dy * dy
                 if squared < REACH * REACH:
-                    field[i, j] += np.exp(-0.5 * squared) - least
+                    if value == 0.0:
+                        value = np.exp(-0.5 * squared)
+                        step = np.exp(-PIXEL * (b * dx + c * (dy + 0.5 * PIXEL)))
+                    field[i, j] += max(value - least, 0.0)
+                    value *= step
+                    step *= bend
