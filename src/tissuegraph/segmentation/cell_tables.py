@@ -40,14 +40,14 @@ def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[s
             pl.col("probability").cast(pl.Float64).sort_by(keys.ROW).mean(),
         )
         .sort("boundary")
-        .collect()
+        .collect(engine="streaming")
     )
     numbers = per_cell["boundary"].to_numpy()
     outlines, centres = _outlines(assigned, numbers, survey)
     obs = _obs(legend, per_cell, outlines)
     counts = _count_matrix(assigned, numbers, legend.genes, survey.genes)
     cells = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=pd.Index(survey.genes, dtype=object)))
-    cells.layers[keys.LAYER_COUNTS] = counts.copy()
+    cells.layers[keys.LAYER_COUNTS] = counts
     cells.obsm[keys.OBSM_SPATIAL] = centres
     cells.uns[keys.UNS_RUN] = uns
     cells.write_h5ad(folder / keys.CELLS_FILE, compression="gzip")
@@ -93,7 +93,8 @@ def _count_matrix(
     assigned: pl.LazyFrame, numbers: np.ndarray, genes: tuple[str, ...], panel: tuple[str, ...]
 ) -> sparse.csr_matrix:
     """Cells by genes of the slide's panel, int32 csr."""
-    entries = assigned.group_by("boundary", "gene").agg(pl.len()).sort("boundary", "gene").collect()
+    found = assigned.group_by("boundary", "gene").agg(pl.len()).sort("boundary", "gene")
+    entries = found.collect(engine="streaming")
     cell = np.searchsorted(numbers, entries["boundary"].to_numpy())
     column_of = {gene: column for column, gene in enumerate(panel)}
     column = np.array([column_of.get(gene, -1) for gene in genes])[entries["gene"].to_numpy()]
