@@ -110,7 +110,7 @@ def as_sample(bundle: Path | str | Sample) -> Sample:
 def open_slide(
     sample: Sample, work: Path, *, min_qv: float, transcripts_per_tile: int, fingerprint: str | None = None
 ) -> Slide:
-    """Look at a slide and cut it into tiles under `work`; `fingerprint` is that of the sample as it was read."""
+    """Look at a slide and cut it into tiles under `work`; `fingerprint` as of the sample with all it had."""
     fingerprint = fingerprint or sample.fingerprint()
     with reading(sample.transcripts_path):
         survey = look(sample, min_qv)
