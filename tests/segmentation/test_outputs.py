@@ -6,9 +6,11 @@ import mmap
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tissuegraph.segmentation.outputs import let_go, on_disk
+from tissuegraph.segmentation.outputs import let_go, on_disk, open_in_pieces
 from tissuegraph.trace import resident_mb
 
 
@@ -35,3 +37,12 @@ def test_an_array_in_memory_stays_as_it_is():
     array = np.arange(5)
     let_go(array, array[1:])
     assert array.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_source_that_was_read_is_not_held(tmp_path):
+    values = pa.array(np.random.default_rng(0).random(4_000_000))
+    pq.write_table(pa.table({"x": values}), tmp_path / "source.parquet", row_group_size=100_000)
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in open_in_pieces(tmp_path / "source.parquet").iter_batches(100_000):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < values.nbytes / 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -51,6 +52,14 @@ def measured() -> Iterator[Peak]:
     finally:
         done.set()
         watcher.join()
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the C library (glibc) can; it else keeps most of it."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        return
 
 
 def forget_peak() -> None:

@@ -31,8 +31,7 @@ def write_transcripts(
     reason.
     """
     with reading(sample.transcripts_path):
-        # in pieces: a column of a large row group is else held whole
-        source = pq.ParquetFile(sample.transcripts_path, buffer_size=BUFFER_BYTES)
+        source = open_in_pieces(sample.transcripts_path)
     boundary, probability = _by_row(results, source.metadata.num_rows, path.parent)
     ids = pl.Series(keys.ASSIGNED_CELL_ID, legend.survey.boundary_ids.astype(str), pl.String)
     account: dict[str, int] = {"transcripts": 0, "assigned": 0, "unassigned": 0}
@@ -51,6 +50,11 @@ def write_transcripts(
     if writer is not None:
         writer.close()
     return account
+
+
+def open_in_pieces(path: Path) -> pq.ParquetFile:
+    """Open a parquet so that what was read of it is let go; by default all stays until the file is closed."""
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES)
 
 
 def _batches(source: pq.ParquetFile, path: Path) -> Iterator[pa.RecordBatch]:

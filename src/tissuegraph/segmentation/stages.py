@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tissuegraph import keys
-from tissuegraph.segmentation.memory import forget_peak, measured, peak_memory_mb
+from tissuegraph.segmentation.memory import forget_peak, give_back, measured, peak_memory_mb
 from tissuegraph.trace import MAIN, Trace, began, current_trace, traced_items
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Stages:
         with measured() as peak:
             yield
             self._record(name, started, peak.mb)
+        give_back()
         forget_peak()
         if self.trace is not None:
             self.trace.add(name, started)

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,8 @@ def new_run(
     """Open a slide and cut it; what is written to the run's folder becomes `out` at the end."""
     with stages("reading"):
         sample = as_sample(bundle)
+        fingerprint = sample.fingerprint()
+        sample = replace(sample, cells=None)  # nothing reads the vendor's cells, which take much memory
     with (
         tracing(stages.trace),
         whole_folder(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run") as folder,
@@ -89,7 +91,9 @@ def new_run(
     ):
         with stages("tiles"):
             per_tile = prediction.transcripts_per_tile
-            slide = open_slide(sample, work, min_qv=min_qv, transcripts_per_tile=per_tile)
+            slide = open_slide(
+                sample, work, min_qv=min_qv, transcripts_per_tile=per_tile, fingerprint=fingerprint
+            )
         stages.transcripts = sum(slide.survey.counts.values())
         run = Run(slide, folder, work, stages)
         run.results.mkdir()
@@ -103,10 +107,13 @@ def as_sample(bundle: Path | str | Sample) -> Sample:
     return bundle if isinstance(bundle, Sample) else read_xenium(Path(bundle))
 
 
-def open_slide(sample: Sample, work: Path, *, min_qv: float, transcripts_per_tile: int) -> Slide:
-    """Look at a slide and cut it into tiles under `work`."""
+def open_slide(
+    sample: Sample, work: Path, *, min_qv: float, transcripts_per_tile: int, fingerprint: str | None = None
+) -> Slide:
+    """Look at a slide and cut it into tiles under `work`; `fingerprint` as of the sample with all it had."""
+    fingerprint = fingerprint or sample.fingerprint()
     with reading(sample.transcripts_path):
-        survey, fingerprint = look(sample, min_qv), sample.fingerprint()
+        survey = look(sample, min_qv)
         tiles = plan_tiles(
             survey.histogram,
             max_transcripts=transcripts_per_tile,
