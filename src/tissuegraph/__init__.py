@@ -9,9 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tissuegraph import errors, metrics, simulate
+    from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.domains.cluster import cluster_domains
+    from tissuegraph.domains.sections import read_section
     from tissuegraph.evaluation.evaluate import evaluate
     from tissuegraph.graph.params import GraphParams
+    from tissuegraph.graph.spatial import (
+        spatial_neighbors,
+        spatial_neighbors_3d,
+        spatial_neighbors_delaunay,
+        spatial_neighbors_knn,
+        spatial_neighbors_radius,
+        suggest_radius,
+    )
     from tissuegraph.io import read_xenium
     from tissuegraph.nn.lit import LitSegger
     from tissuegraph.nn.params import SeggerParams
@@ -33,14 +43,23 @@ __all__ = [
     "SpatialTranscriptomicsDataset",
     "TrainParams",
     "__version__",
+    "cluster_domains",
     "dataset",
     "errors",
     "evaluate",
     "metrics",
+    "plot",
     "predict",
+    "read_section",
     "read_xenium",
     "segment",
     "simulate",
+    "spatial_neighbors",
+    "spatial_neighbors_3d",
+    "spatial_neighbors_delaunay",
+    "spatial_neighbors_knn",
+    "spatial_neighbors_radius",
+    "suggest_radius",
     "train",
 ]
 
@@ -56,14 +75,23 @@ _SOURCES = {
     "SeggerParams": "tissuegraph.nn.params",
     "SpatialTranscriptomicsDataset": "tissuegraph.segmentation.dataset",
     "TrainParams": "tissuegraph.segmentation.params",
+    "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.commands",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
     "metrics": "tissuegraph.metrics.segmentation",
+    "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",
+    "read_section": "tissuegraph.domains.sections",
     "read_xenium": "tissuegraph.io",
     "segment": "tissuegraph.segmentation.commands",
     "simulate": "tissuegraph.simulate",
+    "spatial_neighbors": "tissuegraph.graph.spatial",
+    "spatial_neighbors_3d": "tissuegraph.graph.spatial",
+    "spatial_neighbors_delaunay": "tissuegraph.graph.spatial",
+    "spatial_neighbors_knn": "tissuegraph.graph.spatial",
+    "spatial_neighbors_radius": "tissuegraph.graph.spatial",
+    "suggest_radius": "tissuegraph.graph.spatial",
     "train": "tissuegraph.segmentation.commands",
 }
 
