@@ -11,7 +11,8 @@ from scipy import sparse
 
 from tissuegraph.nn.sparse import Pattern, SparseRows, edge_dots, weighted_sums
 from tissuegraph.nn.stagate import LOSSES, Stagate, reduce_errors
-from tissuegraph.nn.stagate_fit import Batch, Descent, fit
+from tissuegraph.nn.stagate_batches import Batch
+from tissuegraph.nn.stagate_fit import Descent, fit
 from tissuegraph.nn.stagate_graph import CellGraph, mixed_batches, patches
 
 

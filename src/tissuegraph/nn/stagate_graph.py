@@ -41,6 +41,12 @@ class AttentionGraph:
         """[core cells, cells with a hidden state] the edges along which the decoder listens."""
         return self.pattern.head(self.num_core, self.pattern.num_rows)
 
+    def to(self, device: torch.device) -> None:
+        """Move the weights; the pattern follows where it is asked for."""
+        self.weights = self.weights.to(device)
+        if self.pruned_weights is not None:
+            self.pruned_weights = self.pruned_weights.to(device)
+
 
 class CellGraph:
     """The graph of all cells, each with itself as a neighbour.
@@ -87,11 +93,16 @@ class CellGraph:
         cells = np.concatenate([inner, self._beyond(inner)])
         places = np.full(self.num_cells, -1, np.int32)
         places[cells] = np.arange(len(cells), dtype=np.int32)
-        starts, lengths = self.adjacency.indptr[inner], np.diff(self.adjacency.indptr)[inner]
-        pointer = np.concatenate([[0], np.cumsum(lengths)])
-        edges = np.arange(pointer[-1]) + np.repeat(starts - pointer[:-1], lengths)
+        pointer = np.concatenate([[0], np.cumsum(np.diff(self.adjacency.indptr)[inner])])
+        edges = self.edges_of(inner)
         pattern = Pattern(pointer, places[self.adjacency.indices[edges]], len(cells))
         return cells, self._with_weights(pattern, edges, len(core), dtype)
+
+    def edges_of(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places in `adjacency.data` of the edges of some cells, cell by cell."""
+        starts, lengths = self.adjacency.indptr[cells], np.diff(self.adjacency.indptr)[cells]
+        ends = np.cumsum(lengths)
+        return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
     def _beyond(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """Neighbours of some cells that are not among them, in ascending order."""

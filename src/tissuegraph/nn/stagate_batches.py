@@ -1,0 +1,151 @@
+"""Expression and neighbours of a tissue, handed to STAGATE whole or block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from tissuegraph.nn.sparse import SparseRows
+from tissuegraph.nn.stagate import Stagate
+from tissuegraph.nn.stagate_graph import AttentionGraph, CellGraph, mixed_batches, patches
+
+PATCHES_A_BATCH = 8
+"""Patches, drawn from anywhere, that make a batch: one place would pull the weights its own way."""
+MIN_PATCH_CELLS = 128
+
+
+@dataclass
+class Batch:
+    """Cells that are reconstructed in one step, and what surrounds them."""
+
+    rows: SparseRows | Tensor
+    """[n_2, G]."""
+    squared_norms: Tensor
+    """[n_0]."""
+    graph: AttentionGraph
+
+
+class Tissue:
+    """All cells: what is known of each, and who is near whom.
+
+    Parameters
+    ----------
+    matrix
+        [N, G] expression or components, single precision.
+    graph
+        Neighbours of the N cells.
+    positions
+        [N, D] by which patches are cut; None cuts by the order of the cells.
+    device
+        Where the network is.
+    """
+
+    def __init__(
+        self,
+        matrix: sparse.csr_matrix | NDArray[np.float32],
+        graph: CellGraph,
+        positions: NDArray[np.float64] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.matrix, self.graph, self.device = matrix, graph, torch.device(device)
+        self.positions = np.arange(len(self))[:, None].astype(float) if positions is None else positions
+
+    def __len__(self) -> int:
+        return self.graph.num_cells
+
+    def whole(self) -> Batch:
+        """All cells at once."""
+        return self._batch(self.matrix, self.graph.whole(), slice(None))
+
+    def around(self, core: NDArray[np.int64]) -> Batch:
+        """Some cells with two hops of neighbours around them."""
+        cells, graph = self.graph.around(core)
+        return self._batch(self.matrix[cells], graph, slice(len(core)))
+
+    def blocks(self, batch_cells: int | None) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+        """Compact blocks that together hold every cell once; one of all cells for None."""
+        if batch_cells is None or batch_cells >= len(self):
+            yield np.arange(len(self)), self.whole()
+            return
+        for core in patches(self.positions, batch_cells):
+            yield core, self.around(core)
+
+    def passes(
+        self, epochs: int, batch_cells: int | None, generator: torch.Generator
+    ) -> Iterator[Iterator[Batch]]:
+        """For every pass the batches, made anew of patches that are drawn from anywhere."""
+        if batch_cells is None or batch_cells >= len(self):
+            batch = self.whole()
+            for _ in range(epochs):
+                yield iter((batch,))
+            return
+        parts = patches(self.positions, max(MIN_PATCH_CELLS, math.ceil(batch_cells / PATCHES_A_BATCH)))
+        for _ in range(epochs):
+            yield (self.around(core) for core in mixed_batches(parts, batch_cells, generator))
+
+    def _batch(
+        self, matrix: sparse.csr_matrix | NDArray[np.float32], graph: AttentionGraph, core: slice
+    ) -> Batch:
+        graph.to(self.device)
+        if isinstance(matrix, np.ndarray):
+            rows = torch.from_numpy(matrix).to(self.device)
+            return Batch(rows, rows[core].double().square().sum(1).float(), graph)
+        sparse_rows = SparseRows(matrix).to(self.device)
+        return Batch(sparse_rows, sparse_rows.squared_norms()[core], graph)
+
+
+@dataclass
+class Outcome:
+    """What a network makes of a tissue."""
+
+    embedding: NDArray[np.float32]
+    """[N, L]."""
+    attention: list[sparse.csr_matrix] = field(default_factory=list)
+    """[N, N] of every kind, if asked for; rows sum to one."""
+
+
+@torch.no_grad()
+def apply(
+    network: Stagate,
+    tissue: Tissue,
+    batch_cells: int | None,
+    *,
+    attention: bool = False,
+    guessed: Callable[[NDArray[np.int64], NDArray[np.float32]], None] | None = None,
+) -> Outcome:
+    """Embed a tissue block by block, which gives what the whole at once would give.
+
+    Parameters
+    ----------
+    network, tissue
+        A trained network, and cells.
+    batch_cells
+        Most cells in a block; None for all at once.
+    attention
+        Whether attention is wanted.
+    guessed
+        Called with the cells and the reconstruction [n, G] of every block, if that is wanted.
+    """
+    edges = tissue.graph.adjacency
+    kinds = 1 + (network.pruned_attention is not None)
+    weights = [np.zeros(edges.nnz, np.float32) for _ in range(kinds if attention else 0)]
+    embedding = np.empty((len(tissue), network.weight1.shape[1]), np.float32)
+    for core, batch in tissue.blocks(batch_cells):
+        encoded = network.encode(network.project(batch.rows), batch.graph)
+        embedding[core] = encoded.embedding[: len(core)].cpu().numpy()
+        for whole, part in zip(weights, encoded.parts, strict=False):
+            places = tissue.graph.edges_of(core)
+            whole[places] = part[: len(places)].cpu().numpy()
+        if guessed:
+            guessed(core, network.reconstruct(encoded, batch.graph).cpu().numpy())
+    found = [sparse.csr_matrix((kind, edges.indices, edges.indptr), edges.shape) for kind in weights]
+    for matrix in found:
+        matrix.eliminate_zeros()
+    return Outcome(embedding, found)
