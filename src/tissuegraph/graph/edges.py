@@ -137,17 +137,20 @@ def _sorted_distances(groups: list[Floats], asked: int) -> tuple[Floats, float]:
 
 
 def lattice(positions: Floats) -> str | None:
-    """Tell spots on a lattice, "hexagonal" or "square", from cells that lie anywhere (None)."""
-    if len(positions) < 30:
+    """Tell spots on a lattice, "hexagonal" or "square", from cells that lie anywhere (None).
+
+    Seen from a spot, the nearest rings of a hexagonal lattice lie at 1 and 1.73 spacings, those of a square
+    one at 1, 1.41 and 2. Spots may be missing.
+    """
+    if len(positions) < 3:
         return None
     probes = positions[:: 1 + len(positions) // PROBES]
-    distance = np.asarray(cKDTree(positions).query(probes, k=9)[0])[:, 1:]
-    nearest = distance[:, :1]
-    if np.median(nearest) <= 0:
+    distance = np.asarray(cKDTree(positions).query(probes, k=min(9, len(positions)))[0])[:, 1:]
+    spacing = np.median(distance[:, 0])
+    if spacing <= 0:
         return None
-    steps = np.median(distance, axis=0) / np.median(nearest)
-    if steps[5] < 1.15 and steps[6] > 1.5:
+    near = distance[distance < 1.6 * spacing] / spacing
+    on_first, on_second = np.abs(near - 1) < 0.1, np.abs(near - np.sqrt(2)) < 0.1
+    if on_first.mean() > 0.95:
         return "hexagonal"
-    if steps[3] < 1.1 and steps[4] > 1.3 and steps[7] < 1.55:
-        return "square"
-    return None
+    return "square" if (on_first | on_second).mean() > 0.95 else None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.graph import edges as make
 from tissuegraph.graph.sections import Codes, SectionKey, section_codes, section_columns, section_members
@@ -39,23 +40,30 @@ def spatial_neighbors(
     """Build the graph that suits the positions: 6 nearest on a hexagonal lattice, 8 on a square one, else 10.
 
     Visium spots lie on a hexagonal lattice, bins of Visium HD and Stereo-seq on a square one (a bin and the
-    ring around it), cells and beads on none. Nearest neighbours need no unit and leave nobody isolated; where
-    tissue is torn, `spatial_neighbors_radius` makes no edge across the gap. Parameters as in
+    ring around it), cells and beads on none. What `tg.read_section` recorded of the platform counts for more
+    than what the positions look like. Nearest neighbours need no unit and leave nobody isolated; where tissue
+    is torn, `spatial_neighbors_radius` makes no edge across the gap. Parameters as in
     `spatial_neighbors_knn`.
     """
-    positions, sections = (
-        _positions(adata, spatial_key),
-        section_codes(adata, section_columns(adata, section_key)),
-    )
-    largest = positions[sections == np.bincount(sections).argmax()]
-    kind = make.lattice(largest)
-    n_neighbors = LATTICE_NEIGHBORS.get(kind or "", CELL_NEIGHBORS)
-    log.info(
-        "positions on %s: %d nearest neighbours", f"a {kind} lattice" if kind else "no lattice", n_neighbors
-    )
+    recorded = adata.uns.get(keys.UNS_RUN, {}).get(keys.UNS_SECTION, {})
+    if "n_neighbors" in recorded:
+        n_neighbors, reason = int(recorded["n_neighbors"]), str(recorded["platform"])
+    else:
+        n_neighbors, reason = _fitting_number(adata, section_key, spatial_key)
+    log.info("%s: %d nearest neighbours", reason, n_neighbors)
     spatial_neighbors_knn(
         adata, n_neighbors, section_key=section_key, spatial_key=spatial_key, key_added=key_added
     )
+
+
+def _fitting_number(adata: AnnData, section_key: SectionKey, spatial_key: str) -> tuple[int, str]:
+    """Return how many neighbours suit the largest section, and why."""
+    positions = _positions(adata, spatial_key)
+    members = section_members(section_codes(adata, section_columns(adata, section_key)))
+    kind = make.lattice(positions[max(members, key=len)]) if members else None
+    if kind is None:
+        return CELL_NEIGHBORS, "positions on no lattice"
+    return LATTICE_NEIGHBORS[kind], f"positions on a {kind} lattice"
 
 
 def spatial_neighbors_knn(

@@ -58,13 +58,16 @@ def _note(adata: ad.AnnData, kind: str, source: Path, notes: dict[str, Any]) -> 
     """Write where the section comes from to `uns["tissuegraph"]["section"]`, and say it."""
     values = adata.X if isinstance(adata.X, np.ndarray) else getattr(adata.X, "data", np.empty(0))
     holds = "counts" if is_whole(np.asarray(values)) else "no counts"
-    described = {"platform": kind, "source": str(source), "values": holds, **notes}
-    adata.uns[keys.UNS_RUN] = {**adata.uns.get(keys.UNS_RUN, {}), keys.UNS_SECTION: described}
+    run = adata.uns.get(keys.UNS_RUN, {})
+    # a table that was read and written before still knows its platform
+    known = run.get(keys.UNS_SECTION, {})
+    notes = {"platform": kind, **notes, **known, "source": str(source), "values": holds}
+    adata.uns[keys.UNS_RUN] = {**run, keys.UNS_SECTION: notes}
     unit = {"um": "um", "pixel": "pixels"}.get(str(notes["unit"]), "the unit of the file")
     log.info(
         "%s: %s, %s cells x %s genes, positions in %s, X holds %s",
         source.name,
-        kind,
+        notes["platform"],
         f"{adata.n_obs:,}",
         f"{adata.n_vars:,}",
         unit,

@@ -25,6 +25,7 @@ COUNT_COLUMNS = ("MIDCount", "MIDCounts", "UMICount", "UMICounts", "MIDcounts", 
 CELL_COLUMNS = ("CellID", "cell", "cell_id", "label")
 GENE_COLUMNS = ("geneName", "geneID", "gene", "geneid")
 DEFAULT_BIN = 50
+BIN_NEIGHBORS = 8
 PITCH = 0.5
 """Distance between neighbouring spots of a chip, um."""
 
@@ -78,12 +79,8 @@ def _join_bins(records: Records, size: int) -> tuple[ad.AnnData, dict[str, Any]]
     counts = _count(members, len(key), records)
     names = [f"{column}_{row}" for column, row in corner * size]
     adata = section(counts, names, records.genes, (corner + 0.5) * size * records.pitch)
-    return adata, {
-        "unit": "um",
-        "um_per_spot": records.pitch,
-        "bin_spots": size,
-        "bin_um": size * records.pitch,
-    }
+    notes = {"unit": "um", "um_per_spot": records.pitch, "bin_um": size * records.pitch}
+    return adata, notes | {"n_neighbors": BIN_NEIGHBORS}
 
 
 def _join_cells(records: Records, path: Path) -> tuple[ad.AnnData, dict[str, Any]]:

@@ -23,6 +23,8 @@ COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres
 POSITION_FILES = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
 BINNED = "binned_outputs"
 DEFAULT_BIN = 8
+SPOT_NEIGHBORS, BIN_NEIGHBORS = 6, 8
+"""Neighbours of a spot by default, and of a bin, which lies on a square lattice."""
 SPACING = 100.0
 """Distance between the centres of neighbouring spots of Visium, um."""
 SPOT_DIAMETER = 65.0
@@ -79,6 +81,7 @@ def read_visium(folder: Path) -> tuple[ad.AnnData, dict[str, Any]]:
         "spots_left_out": len(matrix.barcodes) - len(kept),
         "features_left_out": matrix.dropped,
         "scale_from": scale.source,
+        "n_neighbors": SPOT_NEIGHBORS,
     }
     if scale.um_per_pixel is None:
         log.warning("nothing in %s tells the size of a pixel: positions stay in pixels", folder / "spatial")
@@ -90,7 +93,8 @@ def read_visium_hd(folder: Path, bin_size: int | None) -> tuple[ad.AnnData, dict
     """Read the bins of one size: of `folder`, if it is such a folder, else of its binned_outputs."""
     chosen = _bin_folder(folder, bin_size)
     adata, notes = read_visium(chosen)
-    return adata, notes | {"bin_um": float(_scale_factors(chosen).get("bin_size_um", chosen.name[7:10]))}
+    bin_um = float(_scale_factors(chosen).get("bin_size_um", chosen.name[7:10]))
+    return adata, notes | {"bin_um": bin_um, "n_neighbors": BIN_NEIGHBORS}
 
 
 def _bin_folder(folder: Path, bin_size: int | None) -> Path:
