@@ -232,6 +232,13 @@ def test_the_suggested_radius_gives_the_wanted_mean_degree(mean_degree):
     assert adata.obsp["spatial_connectivities"].nnz / 2000 == pytest.approx(mean_degree, rel=0.01)
 
 
+def test_the_suggested_radius_of_many_cells_is_estimated_from_some(monkeypatch):
+    adata = cells(np.random.default_rng(2).random((4000, 2)), section=["a", "b"] * 2000)
+    monkeypatch.setattr(edges, "MOST_PROBES", 800)
+    tg.spatial_neighbors_radius(adata, tg.suggest_radius(adata, 6))
+    assert adata.obsp["spatial_connectivities"].nnz / 4000 == pytest.approx(6, rel=0.05)
+
+
 def test_the_suggested_radius_lies_between_rings_of_a_lattice():
     adata = cells(hexagonal(40, 40) + np.random.default_rng(0).normal(0, 0.5, (1600, 2)))
     assert 110 < tg.suggest_radius(adata, 6) < 165

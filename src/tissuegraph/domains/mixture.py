@@ -93,7 +93,7 @@ def _climb(points: Floats, members: Floats, steps: int) -> list[Mixture]:
     centre = points.mean(0)
     data = points - centre
     moments = data.T @ data / n
-    smallest = max(float(np.trace(moments)) / dimensions, np.finfo(float).tiny)
+    variance = float(np.trace(moments)) / dimensions or 1.0  # 1 where all points are alike
     done: list[Mixture] = []
     previous = np.full(members.shape[1], -np.inf)
     for step in range(steps):
@@ -101,7 +101,7 @@ def _climb(points: Floats, members: Floats, steps: int) -> list[Mixture]:
         shares = sizes / sizes.sum(1, keepdims=True)
         means = (members.reshape(n, -1).T @ data).reshape(*sizes.shape, dimensions) / sizes[:, :, None]
         spread = np.einsum("sk,skd,ske->sde", shares, means, means, optimize=True)
-        covariances = moments - spread + RIDGE * smallest * np.eye(dimensions)
+        covariances = moments - spread + RIDGE * variance * np.eye(dimensions)
         members, likelihood = _memberships(data, means, covariances, shares, moments)
         still = (likelihood - previous < TOLERANCE) | (step == steps - 1)
         for i in np.flatnonzero(still):

@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_EDGES = 200_000_000
 """Edges beyond which a radius is taken for a slip in its unit."""
-PROBES = 2_000
-"""Positions looked at where an estimate is enough."""
+PROBES, MOST_PROBES = 2_000, 50_000
+"""Positions looked at where a rough estimate, or a good one, is enough."""
 STEP = 1.05
 """How much farther the next distance is where they come in steps."""
 NO_EDGES: Edges = np.empty((2, 0), np.int64)
@@ -109,12 +109,14 @@ def radius_of_degree(groups: list[Floats], mean_degree: float) -> float:
     Where distances come in steps, as on a lattice, the radius lies in the middle between two of them, so that
     the graph does not hang on rounding: at the step whose mean degree comes nearest to the wanted one.
     """
-    n = sum(map(len, groups))
-    wanted, asked = mean_degree * n, int(2 * mean_degree) + 4
-    distances, reach = _sorted_distances(groups, asked)
+    # more cells than these say nothing new
+    step = 1 + sum(map(len, groups)) // MOST_PROBES
+    wanted = mean_degree * sum(len(group[::step]) for group in groups)
+    asked = int(2 * mean_degree) + 4
+    distances, reach = _sorted_distances(groups, asked, step)
     while asked < max(map(len, groups)) and reach < distances[min(len(distances) - 1, int(2 * wanted))]:
         asked *= 2
-        distances, reach = _sorted_distances(groups, asked)
+        distances, reach = _sorted_distances(groups, asked, step)
     ranks = np.arange(max(1, int(wanted / 2)), min(int(2 * wanted) + 1, len(distances)))
     steps = ranks[distances[ranks] > STEP * distances[ranks - 1]]
     if len(steps):
@@ -123,13 +125,14 @@ def radius_of_degree(groups: list[Floats], mean_degree: float) -> float:
     return float(distances[min(round(wanted), len(distances)) - 1])
 
 
-def _sorted_distances(groups: list[Floats], asked: int) -> tuple[Floats, float]:
-    """Return the sorted distances to some nearest others, and the distance up to which they are all."""
+def _sorted_distances(groups: list[Floats], asked: int, step: int) -> tuple[Floats, float]:
+    """Return the sorted distances from every `step`-th cell to its nearest, and where they stop being all."""
     parts, reach = [], np.inf
     for positions in groups:
         if len(positions) < 2:
             continue
-        distance = np.asarray(cKDTree(positions).query(positions, k=min(asked + 1, len(positions)))[0])
+        tree, k = cKDTree(positions), min(asked + 1, len(positions))
+        distance = np.asarray(tree.query(positions[::step], k=k)[0])
         parts.append(distance[:, 1:].ravel())
         if asked + 1 < len(positions):
             reach = min(reach, float(distance[:, -1].min()))

@@ -276,6 +276,7 @@ def assert_bins(adata: ad.AnnData) -> None:
         ("chip.gem.gz", folders.gem(names=True)),
         ("chip_bin1.tsv", folders.gem(header="", count="UMICount")),
         ("chip.tissue.gem", folders.gem(cells=True)),
+        ("chip.gem", folders.gem(cells=True).replace("CellID", "label").replace("\t0\n", "\tnone\n")),
     ],
 )
 def test_gem_tables(tmp_path, name, text):
@@ -394,6 +395,16 @@ def test_an_h5ad_without_positions_is_said(tmp_path):
     given.write_h5ad(tmp_path / "given.h5ad")
     with pytest.raises(InputError, match=r"no positions in obsm\['spatial'\] of .*; found in obsm: X_umap"):
         tg.read_section(tmp_path / "given.h5ad")
+
+
+def test_files_that_are_no_anndata_are_said(tmp_path):
+    with h5py.File(tmp_path / "other.h5ad", "w") as file:
+        file["a"] = [1]
+    with pytest.raises(InputError, match=r"other.h5ad is HDF5 but no AnnData"):
+        tg.read_section(tmp_path / "other.h5ad")
+    (tmp_path / "text.h5ad").write_text("no")
+    with pytest.raises(InputError, match=r"cannot read .*text.h5ad"):
+        tg.read_section(tmp_path / "text.h5ad")
 
 
 def test_an_anndata_zarr(tmp_path):

@@ -41,7 +41,9 @@ def find_beads(folder: Path) -> tuple[Path, Path] | None:
     """Return the table of positions and the counts (a table, or a folder with matrix.mtx), or None."""
     positions = _first(folder, POSITION_NAMES)
     counts = _first(folder, COUNT_NAMES)
-    matrices = sorted(path.parent for name in ("matrix.mtx", "matrix.mtx.gz") for path in folder.rglob(name))
+    matrices = sorted(
+        path.parent for name in ("matrix.mtx", "matrix.mtx.gz") for path in folder.glob(f"*/{name}")
+    )
     if positions is None or not (counts or matrices):
         return None
     return positions, counts or matrices[0]
@@ -49,9 +51,8 @@ def find_beads(folder: Path) -> tuple[Path, Path] | None:
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:
     for name in names:
-        found = [
-            path for path in sorted(folder.rglob(name)) if path.is_file() and path.name.endswith(ENDINGS)
-        ]
+        paths = sorted([*folder.glob(name), *folder.glob(f"*/{name}")])
+        found = [path for path in paths if path.is_file() and path.name.endswith(ENDINGS)]
         if found:
             return found[0]
     return None

@@ -58,7 +58,7 @@ def read_stereoseq(path: Path, bin_size: int | str | None) -> tuple[ad.AnnData, 
                     f"{path} holds cells, not spots; leave bin_size out, or give the *.tissue.gef"
                 )
             return _read_cell_bins(path)
-        records = _read_gef(path) if is_gef else _read_gem(path)
+        records = _read_gef(path) if is_gef else _read_gem(path, with_cells=bin_size == "cell")
     if bin_size == "cell":
         return _join_cells(records, path)
     size = max(DEFAULT_BIN, records.bin_size) if bin_size is None else bin_size
@@ -109,7 +109,7 @@ def _count(
     return sparse.csr_matrix((records.count[chosen], place), (n, len(records.genes)))
 
 
-def _read_gem(path: Path) -> Records:
+def _read_gem(path: Path, *, with_cells: bool) -> Records:
     with open_text(path) as file:
         comments, header = [], ""
         for header in file:
@@ -119,7 +119,7 @@ def _read_gem(path: Path) -> Records:
     settings = {parts[0]: parts[1] for parts in comments if len(parts) == 2}
     names = header.rstrip("\r\n").split("\t")
     gene, count = _one_of(names, GENE_COLUMNS, path), _one_of(names, COUNT_COLUMNS, path)
-    cell = next((name for name in CELL_COLUMNS if name in names), None)
+    cell = next((name for name in CELL_COLUMNS if with_cells and name in names), None)
     for name in ("x", "y"):
         _one_of(names, (name,), path)
     types = dict.fromkeys([*"xy", count, *([cell] if cell else [])], pl.Int64)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,22 @@ def read_h5ad(path: Path) -> tuple[ad.AnnData, dict[str, Any]]:
     """Read an AnnData as it is; only names that stand twice are told apart."""
     with reading(path):
         try:
-            adata = ad.read_h5ad(path)
-        except (KeyError, ad.AnnDataReadError) as error:
-            raise InputError(f"{path} is no AnnData ({error}); write it with adata.write_h5ad") from error
-    is_run = "output" in adata.uns.get(keys.UNS_RUN, {}) or path.name == keys.CELLS_FILE
-    return _checked(adata, path), {"unit": "um" if is_run else "as given"}
+            adata = _quietly(ad.read_h5ad, path)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is HDF5 but no AnnData ({str(error).splitlines()[0]}); write it with adata.write_h5ad"
+            ) from error
+    # `segment` writes its run there, and micrometres
+    is_ours = path.name == keys.CELLS_FILE or keys.HAS_NUCLEUS in adata.obs
+    unit = "um" if is_ours and keys.UNS_RUN in adata.uns else "as given"
+    return _checked(adata, path), {"unit": unit}
 
 
 def read_zarr(path: Path, table: str | None) -> tuple[ad.AnnData, dict[str, Any]]:
     """Read an AnnData, or a table of SpatialData, that has positions."""
     if _encoding(path) == "anndata":
-        return _checked(ad.read_zarr(path), path), {"unit": "as given"}
+        with reading(path):
+            return _checked(_quietly(ad.read_zarr, path), path), {"unit": "as given"}
     try:
         from spatialdata import read_zarr as read_spatialdata
     except ImportError as error:
@@ -41,6 +48,13 @@ def read_zarr(path: Path, table: str | None) -> tuple[ad.AnnData, dict[str, Any]
         found = ", ".join(tables) or "none"
         raise InputError(f"{path} has the tables: {found}; choose one of them by table")
     return _checked(tables[name], path), {"unit": "as given", "table": name}
+
+
+def _quietly(read: Callable[[Path], ad.AnnData], path: Path) -> ad.AnnData:
+    """Read without the warning that names stand twice, which is mended here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*names are not unique", UserWarning)
+        return read(path)
 
 
 def _encoding(path: Path) -> str:
