@@ -23,7 +23,8 @@ def read_h5ad(path: Path) -> tuple[ad.AnnData, dict[str, Any]]:
             adata = _quietly(ad.read_h5ad, path)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path} is HDF5 but no AnnData ({str(error).splitlines()[0]}); write it with adata.write_h5ad"
+                f"{path} is HDF5 but no AnnData ({str(error).splitlines()[0]}); write it with "
+                "adata.write_h5ad"
             ) from error
     # `segment` writes its run there, and micrometres
     is_ours = path.name == keys.CELLS_FILE or keys.HAS_NUCLEUS in adata.obs
