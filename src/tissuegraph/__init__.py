@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
     from tissuegraph.domains.cluster import cluster_domains
+    from tissuegraph.domains.params import StagateParams
     from tissuegraph.domains.sections import read_section
+    from tissuegraph.domains.stagate import stagate, stagate_transform
+    from tissuegraph.domains.stagate_model import StagateModel, load_stagate
     from tissuegraph.evaluation.evaluate import evaluate
     from tissuegraph.graph.params import GraphParams
     from tissuegraph.graph.spatial import (
@@ -41,12 +44,15 @@ __all__ = [
     "Segger",
     "SeggerParams",
     "SpatialTranscriptomicsDataset",
+    "StagateModel",
+    "StagateParams",
     "TrainParams",
     "__version__",
     "cluster_domains",
     "dataset",
     "errors",
     "evaluate",
+    "load_stagate",
     "metrics",
     "plot",
     "predict",
@@ -59,6 +65,8 @@ __all__ = [
     "spatial_neighbors_delaunay",
     "spatial_neighbors_knn",
     "spatial_neighbors_radius",
+    "stagate",
+    "stagate_transform",
     "suggest_radius",
     "train",
 ]
@@ -74,11 +82,14 @@ _SOURCES = {
     "Segger": "tissuegraph.nn.segger",
     "SeggerParams": "tissuegraph.nn.params",
     "SpatialTranscriptomicsDataset": "tissuegraph.segmentation.dataset",
+    "StagateModel": "tissuegraph.domains.stagate_model",
+    "StagateParams": "tissuegraph.domains.params",
     "TrainParams": "tissuegraph.segmentation.params",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.commands",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
+    "load_stagate": "tissuegraph.domains.stagate_model",
     "metrics": "tissuegraph.metrics.segmentation",
     "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",
@@ -91,6 +102,8 @@ _SOURCES = {
     "spatial_neighbors_delaunay": "tissuegraph.graph.spatial",
     "spatial_neighbors_knn": "tissuegraph.graph.spatial",
     "spatial_neighbors_radius": "tissuegraph.graph.spatial",
+    "stagate": "tissuegraph.domains.stagate",
+    "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
     "train": "tissuegraph.segmentation.commands",
 }

@@ -1,9 +1,9 @@
 """Spatial neighbour graphs of cells and spots, under squidpy's names.
 
-The edges come from scipy and not from squidpy's builders, which (in 1.8.2) drop the distance 0 of cells that
-coincide, lose all but one of them in a triangulation, fail where a section has fewer cells than neighbours are
-asked for, and take four seconds to import. What stands in the AnnData is the same, so either package reads the
-other's graph.
+The edges come from scipy and not from squidpy's builders, which (in 1.8.2) drop the distance 0 of cells
+that coincide, lose all but one of them in a triangulation, fail where a section has fewer cells than
+neighbours are asked for, and take four seconds to import. What stands in the AnnData is the same, so either
+package reads the other's graph.
 """
 
 from __future__ import annotations
