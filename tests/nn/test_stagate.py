@@ -208,6 +208,20 @@ def test_two_updates_are_those_of_two_optimisers_that_share_storage():
     torch.testing.assert_close(mine.weight1, second.data, rtol=1e-4, atol=1e-5)
 
 
+def test_the_number_of_threads_changes_no_bit_of_training():
+    threads, found = torch.get_num_threads(), []
+    for number in (1, 3):
+        torch.set_num_threads(number)
+        random = np.random.default_rng(2)
+        x = SparseRows(sparse.random(2000, 600, 0.1, "csr", dtype=np.float32, rng=random))
+        network = Stagate(600, 600, 4, generator=torch.Generator().manual_seed(0))
+        batch = Batch(x, x.squared_norms(), CellGraph(random_graph(random, 2000, share=0.003)).whole())
+        fit(network, ([batch] for _ in range(2)), descent())
+        found.append(network.weight0)
+    torch.set_num_threads(threads)
+    assert torch.equal(*found)
+
+
 def test_batches_hold_every_cell_once():
     parts = patches(np.random.default_rng(0).random((1000, 3)), 60)
     batches = list(mixed_batches(parts, 250, torch.Generator().manual_seed(0)))

@@ -25,7 +25,7 @@ from tissuegraph.domains.stagate_model import StagateModel, load_stagate, new_ne
 from tissuegraph.errors import InputError, MachineError, ModelError
 from tissuegraph.graph.sections import section_codes, section_columns
 from tissuegraph.nn.stagate_batches import Tissue, apply
-from tissuegraph.nn.stagate_fit import Descent, few_threads, fit
+from tissuegraph.nn.stagate_fit import Descent, fit
 from tissuegraph.nn.stagate_graph import CellGraph
 
 if TYPE_CHECKING:
@@ -125,9 +125,7 @@ def stagate(
     tissue = Tissue(given.matrix, CellGraph(edges, types), positions(adata), on)
     batch_cells, epochs = _batches(params, len(tissue))
     passes = tissue.passes(epochs, batch_cells, generator)
-    work = min(batch_cells or len(tissue), len(tissue)) * network.weight0.numel()
-    with few_threads(work):
-        history = fit(network, _shown(passes, epochs), _descent(params))
+    history = fit(network, _shown(passes, epochs), _descent(params))
     if not math.isfinite(history[-1]):
         raise ModelError("training ran into numbers that are not finite; lower learning_rate")
     model = StagateModel(network.cpu(), params, tuple(genes), components, seed, tuple(history))

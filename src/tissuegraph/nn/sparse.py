@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from tissuegraph import parallel
 from tissuegraph.nn import sparse_kernels as kernels
+from tissuegraph.nn.row_chunks import matmul, transposed_matmul, workers
 
 MAX_CHUNKS = 64
 ITEMS_A_CHUNK = 4096
@@ -96,9 +97,10 @@ class Pattern:
             self.on_device[device] = (*parts,)  # type: ignore[assignment]
         return self.on_device[device]
 
-    def each(self, kernel: Callable[..., None], *arguments: Any) -> None:
-        """Call `kernel(*arguments, first, last)` over all rows, on as many threads as torch uses."""
-        parallel.all_jobs(lambda *rows: kernel(*arguments, *rows), self.bounds, torch.get_num_threads())
+    def each(self, kernel: Callable[..., None], *arguments: Any, width: int = 1) -> None:
+        """Call `kernel(*arguments, first, last)` over all rows, each entry worth `width` products."""
+        number = workers(len(self.columns) * width // 4)
+        parallel.all_jobs(lambda *rows: kernel(*arguments, *rows), self.bounds, number)
 
 
 def _lanes(width: int) -> tuple[int, ...]:
@@ -125,12 +127,12 @@ def weighted_sums(pattern: Pattern, values: Tensor, table: Tensor) -> Tensor:
     result = out.numpy().reshape(-1, *cut.shape[1:])
     entries = (pattern.pointer, pattern.columns, values.numpy())
     if len(pattern.columns) < PANEL_ROWS * pattern.num_rows or cut.shape[1] == 1:
-        pattern.each(kernels.row_product, lanes, *entries, cut.numpy(), result)
+        pattern.each(kernels.row_product, lanes, *entries, cut.numpy(), result, width=table.shape[1])
     else:
         panels = cut.transpose(0, 1).contiguous().numpy()
         jobs = [(panel, *rows) for panel in range(len(panels)) for rows in pattern.bounds]
         walk = (lanes, *entries, panels, result)
-        parallel.all_jobs(lambda *job: kernels.panel_product(*walk, *job), jobs, torch.get_num_threads())
+        parallel.all_jobs(lambda *job: kernels.panel_product(*walk, *job), jobs, workers())
     return out if out.shape[1] == table.shape[1] else out[:, : table.shape[1]].contiguous()
 
 
@@ -143,7 +145,9 @@ def edge_dots(pattern: Pattern, left: Tensor, right: Tensor) -> Tensor:
     out = left.new_empty(len(pattern.columns))
     lanes = _lanes(left.shape[1])
     tables = (_cut(table, len(lanes)).numpy() for table in (left, right))
-    pattern.each(kernels.edge_dots, lanes, pattern.pointer, pattern.columns, *tables, out.numpy())
+    pattern.each(
+        kernels.edge_dots, lanes, pattern.pointer, pattern.columns, *tables, out.numpy(), width=left.shape[1]
+    )
     return out
 
 
@@ -168,13 +172,17 @@ class SparseRows:
     def to(self, device: torch.device | str) -> SparseRows:
         """Move the values; the pattern follows where it is asked for."""
         self.values = self.values.to(device)
-        self.__dict__.pop("turned_values", None)
+        self.__dict__.pop("turned", None)
         return self
 
     @cached_property
-    def turned_values(self) -> Tensor:
-        """The values in the order of the transposed pattern."""
-        return _placed(self.pattern, self.values)
+    def turned(self) -> tuple[Pattern, Tensor]:
+        """The transposed pattern, and the values in its order."""
+        shape = (self.pattern.num_rows, self.pattern.num_columns)
+        entries = (self.values.cpu().numpy(), self.pattern.columns, self.pattern.pointer)
+        turned = sparse.csr_matrix(entries, shape).tocsc()
+        pattern = Pattern(turned.indptr, turned.indices, shape[0])
+        return pattern, torch.from_numpy(turned.data).to(self.values.device)
 
     def times(self, table: Tensor) -> Tensor:
         """`X table`, [N, D], without a gradient."""
@@ -182,7 +190,7 @@ class SparseRows:
 
     def transposed_times(self, table: Tensor) -> Tensor:
         """`X^T table`, [G, D], without a gradient."""
-        return weighted_sums(self.pattern.transposed, self.turned_values, table)
+        return weighted_sums(*self.turned, table)
 
     def squared_norms(self) -> Tensor:
         """`||x_i||^2`, [N]."""
@@ -262,14 +270,14 @@ class _Product(Function):
         ctx.rows = rows
         if known is not None:
             return known.view_as(known)
-        return rows.times(weight) if isinstance(rows, SparseRows) else rows @ weight
+        return rows.times(weight) if isinstance(rows, SparseRows) else matmul(rows, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         if isinstance(ctx.rows, SparseRows):
             return ctx.rows.transposed_times(grad.contiguous()), None, None
-        return ctx.rows.T @ grad, None, None
+        return transposed_matmul(ctx.rows, grad), None, None
 
 
 def aggregate(shares: Tensor, table: Tensor, pattern: Pattern) -> Tensor:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
+from tissuegraph.nn.row_chunks import matmul, over_rows, symmetric
 from tissuegraph.nn.sparse import SparseRows, aggregate, attend, product
 from tissuegraph.nn.stagate_graph import AttentionGraph
 
@@ -171,7 +173,8 @@ class _Elu(Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        ctx.mark_dirty(torch.nn.functional.elu_(values))
+        over_rows(lambda rows: functional.elu_(values[rows]), values)  # type: ignore[arg-type]
+        ctx.mark_dirty(values)
         ctx.save_for_backward(values)
         return values
 
@@ -179,7 +182,13 @@ class _Elu(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (result,) = ctx.saved_tensors
-        return result.clamp(max=0).add_(1).mul_(grad)
+
+        def part(rows: slice) -> None:
+            # those who needed the result have had their turn
+            result[rows].clamp_(max=0).add_(1).mul_(grad[rows])
+
+        over_rows(part, result)
+        return result
 
 
 class _RowErrors(Function):
@@ -191,9 +200,16 @@ class _RowErrors(Function):
 
     @staticmethod
     def forward(ctx: Any, projected: Tensor, hidden: Tensor, weight: Tensor, squared_norms: Tensor) -> Tensor:
-        ahead = hidden @ (weight.T @ weight)
-        errors = squared_norms - 2 * _dots(projected, hidden) + _dots(ahead, hidden)
-        ctx.save_for_backward(ahead.sub_(projected), hidden, weight)
+        inner = symmetric(weight, weight)
+        ahead, errors = torch.empty_like(hidden), torch.empty_like(squared_norms)
+
+        def part(rows: slice) -> None:
+            here, known = hidden[rows], projected[rows]
+            beyond = torch.mm(here, inner, out=ahead[rows]).sub_(known)
+            errors[rows] = squared_norms[rows] + ((beyond - known) * here).sum(1)
+
+        over_rows(part, hidden)
+        ctx.save_for_backward(ahead, hidden, weight)
         return errors
 
     @staticmethod
@@ -201,14 +217,15 @@ class _RowErrors(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         ahead, hidden, weight = ctx.saved_tensors
         factors = (2 * grad).unsqueeze(1)
-        weighted = hidden * factors
-        to_weight = weight @ (hidden.T @ weighted)
-        return weighted.neg_(), ahead.mul(factors), to_weight, None
+        to_projected = torch.empty_like(hidden)
 
+        def part(rows: slice) -> None:
+            torch.mul(hidden[rows], -factors[rows], out=to_projected[rows])
+            ahead[rows].mul_(factors[rows])
 
-def _dots(left: Tensor, right: Tensor) -> Tensor:
-    """Dot product of every row of one table with that of another, [n]."""
-    return torch.linalg.vecdot(left, right)
+        over_rows(part, hidden)
+        to_weight = matmul(weight, symmetric(hidden, to_projected).neg_())
+        return to_projected, ahead, to_weight, None
 
 
 def reduce_errors(errors: Tensor, squared_norms: Tensor, num_inputs: int, loss: str) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from tissuegraph.nn.row_chunks import own_threads
 from tissuegraph.nn.sparse import SparseRows
 from tissuegraph.nn.stagate import Stagate
 from tissuegraph.nn.stagate_graph import AttentionGraph, CellGraph, mixed_batches, patches
@@ -137,14 +138,15 @@ def apply(
     kinds = 1 + (network.pruned_attention is not None)
     weights = [np.zeros(edges.nnz, np.float32) for _ in range(kinds if attention else 0)]
     embedding = np.empty((len(tissue), network.weight1.shape[1]), np.float32)
-    for core, batch in tissue.blocks(batch_cells):
-        encoded = network.encode(network.project(batch.rows), batch.graph)
-        embedding[core] = encoded.embedding[: len(core)].cpu().numpy()
-        for whole, part in zip(weights, encoded.parts, strict=False):
-            places = tissue.graph.edges_of(core)
-            whole[places] = part[: len(places)].cpu().numpy()
-        if guessed:
-            guessed(core, network.reconstruct(encoded, batch.graph).cpu().numpy())
+    with own_threads():
+        for core, batch in tissue.blocks(batch_cells):
+            encoded = network.encode(network.project(batch.rows), batch.graph)
+            embedding[core] = encoded.embedding[: len(core)].cpu().numpy()
+            for whole, part in zip(weights, encoded.parts, strict=False):
+                places = tissue.graph.edges_of(core)
+                whole[places] = part[: len(places)].cpu().numpy()
+            if guessed:
+                guessed(core, network.reconstruct(encoded, batch.graph).cpu().numpy())
     found = [sparse.csr_matrix((kind, edges.indices, edges.indptr), edges.shape) for kind in weights]
     for matrix in found:
         matrix.eliminate_zeros()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from tissuegraph.nn.row_chunks import own_threads
 from tissuegraph.nn.stagate import Stagate, reduce_errors
 from tissuegraph.nn.stagate_batches import Batch
-
-SMALL_WORK = 2**28
-"""Multiplications of `X W0` below which one thread is best."""
 
 
 @dataclass(frozen=True)
@@ -34,33 +31,16 @@ class Descent:
     """Change each tied weight twice a step, as its encoder and its decoder use have an Adam each."""
 
 
-@contextmanager
-def few_threads(work: int) -> Iterator[None]:
-    """Let torch run on one thread while a step is small.
-
-    Its threads wait for each other after every operation, by spinning; where these take a fraction of a
-    millisecond, or other processes want the cores too, that costs more than it saves.
-
-    Parameters
-    ----------
-    work
-        Cells times inputs times hidden dimensions of a step.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if work < SMALL_WORK else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def fit(
     network: Stagate,
     passes: Iterable[Iterable[Batch]],
     descent: Descent,
     report: Callable[[float], None] = lambda _: None,
 ) -> list[float]:
-    """Train; return the loss of every pass, the mean over its batches."""
+    """Train; return the loss of every pass, the mean over its batches.
+
+    On the CPU the same bits come out on any number of threads.
+    """
     twins = None
     if descent.two_updates:
         twins = (nn.Parameter(network.weight0.detach()), nn.Parameter(network.weight1.detach()))
@@ -69,10 +49,11 @@ def fit(
     fused = weights[0].device.type == "cpu"
     adam = torch.optim.Adam(weights, lr=descent.learning_rate, weight_decay=decay, fused=fused)
     history = []
-    for batches in passes:
-        losses = [_step(network, batch, descent, adam, weights, twins) for batch in batches]
-        history.append(float(torch.stack(losses).mean()))
-        report(history[-1])
+    with own_threads():
+        for batches in passes:
+            losses = [_step(network, batch, descent, adam, weights, twins) for batch in batches]
+            history.append(float(torch.stack(losses).mean()))
+            report(history[-1])
     return history
 
 
