@@ -217,6 +217,12 @@ def test_attention_within_types_stays_within_types():
     adata, _ = fitted(params, save_attention=True)
     rows, columns = adata.obsp["stagate_attention_pruned"].nonzero()
     layer = adata.obs["layer"].to_numpy()
+    between = adata.obsp["spatial_connectivities"].nonzero()
+    across = (layer[between[0]] != layer[between[1]]).sum()
+    assert across > 0
+    whole = adata.obsp["stagate_attention"].nnz
+    assert whole == len(between[0]) + adata.n_obs
+    assert adata.obsp["stagate_attention_pruned"].nnz == whole - across
     assert (layer[rows] == layer[columns]).all()
     wrong = StagateParams(alpha=0.5, pre_labels="type")
     with pytest.raises(InputError, match="no column 'type' in obs for pre_labels; found: layer"):
@@ -224,9 +230,8 @@ def test_attention_within_types_stays_within_types():
 
 
 def test_types_are_clustered_where_none_are_named():
-    pytest.importorskip("scanpy")
     pytest.importorskip("igraph")
-    params = StagateParams(hidden_dims=(16, 6), epochs=3, alpha=0.5, n_components=None)
+    params = StagateParams(hidden_dims=(16, 6), epochs=3, alpha=0.5, n_components=None, pre_resolution=1.0)
     adata, _ = fitted(params, save_attention=True)
     assert adata.obsp["stagate_attention_pruned"].nnz < adata.obsp["stagate_attention"].nnz
 

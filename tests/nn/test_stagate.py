@@ -72,7 +72,12 @@ def dense_weights(graph, data):
         (1.0, "elu", True, True),
     ],
 )
-def test_loss_and_gradients_are_those_of_the_dense_formulas(loss, alpha, nonlinearity, weighted, sparse_rows):
+@pytest.mark.parametrize("kernels", [True, False])
+def test_loss_and_gradients_are_those_of_the_dense_formulas(
+    monkeypatch, kernels, loss, alpha, nonlinearity, weighted, sparse_rows
+):
+    if not kernels:  # as on a GPU
+        monkeypatch.setattr("tissuegraph.nn.sparse._has_kernels", lambda _: False)
     random = np.random.default_rng(3)
     x = expression(random, 40, 23)
     types = random.integers(-1, 3, 40)

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tissuegraph.domains.communities import communities_at
 from tissuegraph.domains.params import StagateParams
-from tissuegraph.errors import InputError, MachineError
+from tissuegraph.errors import InputError
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-N_NEIGHBORS = 15
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +43,6 @@ def cell_types(
 
 def cluster(scores: npt.NDArray[np.float32], resolution: float, seed: int) -> npt.NDArray[np.int64]:
     """Leiden clusters [N] of the graph of nearest neighbours in components [N, K]."""
-    try:
-        import scanpy  # type: ignore[import-not-found,import-untyped,unused-ignore]
-        from anndata import AnnData
-    except ImportError as error:
-        message = "clustering for alpha needs scanpy, which is not installed; install it or name pre_labels"
-        raise MachineError(message) from error
-    table = AnnData(obs=pd.DataFrame(index=np.arange(len(scores)).astype(str)), obsm={"X_pca": scores})
-    near = min(N_NEIGHBORS, max(2, len(scores) - 1))
-    scanpy.pp.neighbors(table, n_neighbors=near, use_rep="X_pca", random_state=seed)
-    scanpy.tl.leiden(table, resolution, flavor="igraph", n_iterations=-1, directed=False, random_state=seed)
-    labels = table.obs["leiden"].cat.codes.to_numpy(np.int64)
+    labels = communities_at(scores.astype(np.float64), resolution, "leiden", seed)
     log.info("clustered at resolution %g: %d types", resolution, labels.max() + 1)
     return labels

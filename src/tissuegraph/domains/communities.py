@@ -53,6 +53,11 @@ def find_communities(points: Floats, n_domains: int, method: str, seed: int) -> 
     return _join_closest(points, finer, n_domains)
 
 
+def communities_at(points: Floats, resolution: float, method: str, seed: int) -> Labels:
+    """Return the communities of the 15-nearest-neighbour graph of the points at a resolution, [N]."""
+    return _splitter(points, method, seed)(resolution)
+
+
 def _splitter(points: Floats, method: str, seed: int) -> Callable[[float], Labels]:
     igraph = _igraph()
     n_neighbors = min(NEIGHBORS, len(points) - 1)

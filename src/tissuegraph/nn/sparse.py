@@ -103,6 +103,11 @@ class Pattern:
         parallel.all_jobs(lambda *rows: kernel(*arguments, *rows), self.bounds, number)
 
 
+def _has_kernels(table: Tensor) -> bool:
+    """Say whether the compiled loops can read it."""
+    return table.device.type == "cpu"
+
+
 def _lanes(width: int) -> tuple[int, ...]:
     """A tuple as long as the vectors that a table of this width is cut into."""
     return (0,) * next((lanes for lanes in WIDTHS if width <= lanes), WIDTHS[-1])
@@ -118,7 +123,7 @@ def _cut(table: Tensor, lanes: int) -> Tensor:
 def weighted_sums(pattern: Pattern, values: Tensor, table: Tensor) -> Tensor:
     """`out[i] = sum_k values[k] table[columns[k]]`, [rows, D], without a gradient."""
     values = values.contiguous()
-    if table.device.type != "cpu":
+    if not _has_kernels(table):
         shape = (pattern.num_rows, pattern.num_columns)
         return torch.sparse_csr_tensor(*pattern.tensors(table.device), values, shape) @ table
     lanes = _lanes(table.shape[1])
@@ -138,7 +143,7 @@ def weighted_sums(pattern: Pattern, values: Tensor, table: Tensor) -> Tensor:
 
 def edge_dots(pattern: Pattern, left: Tensor, right: Tensor) -> Tensor:
     """`out[k] = left[i] . right[columns[k]]`, [E], without a gradient."""
-    if left.device.type != "cpu":
+    if not _has_kernels(left):
         rows = torch.from_numpy(pattern.rows).to(left.device)
         pairs = zip(rows.split(2**18), pattern.tensors(left.device)[1].split(2**18), strict=True)
         return torch.cat([(left[i] * right[j]).sum(1) for i, j in pairs])
@@ -226,7 +231,7 @@ class _Attend(Function):
     def forward(ctx: Any, receivers: Tensor, senders: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:
         receivers, senders = receivers.contiguous(), senders.contiguous()
         gates, shares = torch.empty_like(weights), torch.empty_like(weights)
-        if weights.device.type == "cpu":
+        if _has_kernels(weights):
             tables = [table.numpy() for table in (weights, receivers, senders, gates, shares)]
             pattern.each(kernels.attention, pattern.pointer, pattern.columns, *tables)
         else:
@@ -242,7 +247,7 @@ class _Attend(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (gates, shares), pattern = ctx.saved_tensors, ctx.pattern
-        if grad.device.type == "cpu":
+        if _has_kernels(grad):
             slopes, receivers = torch.empty_like(gates), grad.new_empty(pattern.num_rows)
             senders = grad.new_empty(pattern.num_columns)
             tables = [table.numpy() for table in (gates, shares, grad.contiguous(), slopes, receivers)]

@@ -147,7 +147,10 @@ def apply(
                 whole[places] = part[: len(places)].cpu().numpy()
             if guessed:
                 guessed(core, network.reconstruct(encoded, batch.graph).cpu().numpy())
-    found = [sparse.csr_matrix((kind, edges.indices, edges.indptr), edges.shape) for kind in weights]
+    # copies, as dropping zeros moves the indices too
+    found = [
+        sparse.csr_matrix((kind, edges.indices, edges.indptr), edges.shape, copy=True) for kind in weights
+    ]
     for matrix in found:
         matrix.eliminate_zeros()
     return Outcome(embedding, found)
