@@ -123,7 +123,7 @@ def look(setting: Setting) -> Path:
         getattr(tg.simulate, setting.simulator)(folder, seed=setting.seed, **setting.settings)
     )
     slide = open_slide(sample, path.with_suffix(".cut"), min_qv=20, transcripts_per_tile=10_000_000)
-    begin = start(slide.store, slide.survey, slide.store.tiles)
+    begin = start(slide.store, slide.survey)
     pairs = read_pairs(slide.store, slide.survey, EVERYWHERE)
     features = first_evidence(pairs, begin.ground, begin.profiles)
     true_cell = true_cells(sample, folder, slide.survey.boundary_ids.tolist())[pairs.rows]

@@ -38,11 +38,12 @@ from pair_lessons import (
 
 from tissuegraph.metrics.segmentation import expected_calibration_error, score_codes
 from tissuegraph.metrics.segmentation.truth import right_codes
+from tissuegraph.nn.pair_inference import infer
 from tissuegraph.nn.pairs import FIXED, LEARNT, PairNet, log_probabilities
 from tissuegraph.parallel import cores
 from tissuegraph.segmentation.pretrained import rounds
 from tissuegraph.segmentation.pretrained.evidence import EXPRESSION, FIRST_ROUND, FRAGMENT, SECOND_ROUND
-from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
+from tissuegraph.segmentation.pretrained.model import PairModel
 from tissuegraph.segmentation.pretrained.params import HEARD, LAYERS
 from tissuegraph.segmentation.pretrained.territories import TERRITORY
 from tissuegraph.segmentation.pretrained.tile_pairs import pairs_heard
@@ -139,7 +140,7 @@ def fit_second(
 def report(name: str, lesson: Lesson, network: PairNet) -> None:
     """Print how well a network does on a slide, beside the nearest nucleus at its best distance."""
     heard = None if lesson.place is None else pairs_heard(lesson.pairs, HEARD)
-    q, _ = probabilities(network, lesson.features, lesson.pairs, lesson.place, heard)
+    q, _ = infer(network, lesson.features, lesson.pairs.first, lesson.place, heard)
     cell, probability = rounds.most_likely(lesson.pairs, q, 0.5)
     encoded = lesson.encoded(cell)
     scores, assigned = score_codes(encoded), cell >= 0

@@ -3,28 +3,115 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from math import ceil
+from pathlib import Path
+from typing import Any, TypeVar
 
 from numba import njit
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 CHUNK = 20_000
 """Items a thread takes at a time."""
+AHEAD = 1
+"""Results a worker may be ahead of the one that is waited for: bounds the memory."""
+
+CGROUP = Path("/sys/fs/cgroup")
+SLURM_CORES = "SLURM_CPUS_PER_TASK"
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_here = threading.local()
 
 
 def cores() -> int:
-    """Cores this process may use, which in a container is fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use, and 1 inside a worker of `in_order`.
+
+    The fewest of: those that the process is bound to, the quota of its control group (as containers have),
+    and what SLURM gave the task.
+    """
+    if getattr(_here, "is_worker", False):
+        return 1
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [bound, *_quota(), *_of_slurm()]
+    return max(min(limits), 1)
+
+
+def _quota() -> list[int]:
+    """Cores that the control group may use (version 2, then 1), if it says so."""
+    try:
+        if (CGROUP / "cpu.max").exists():
+            quota, period = (CGROUP / "cpu.max").read_text().split()
+        else:
+            folder = CGROUP / "cpu"
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return [ceil(int(quota) / int(period))] if int(quota) > 0 else []
+    except (OSError, ValueError):  # "max": no limit
+        return []
+
+
+def _of_slurm() -> list[int]:
+    given = os.environ.get(SLURM_CORES, "")
+    return [int(given)] if given.isdigit() and int(given) > 0 else []
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `function(item)` of every item, in their order, while workers are busy with the next ones.
+
+    There is a worker thread for each core; what it calls runs on one thread, so that a result has the same
+    bits however many there are. Few results wait at a time.
+    """
+    workers = cores()
+    with _one_thread_each(), ThreadPoolExecutor(workers, initializer=_become_worker) as pool:
+        waiting: deque[Any] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= workers + AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _become_worker() -> None:
+    import torch
+
+    _here.is_worker = True
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Keep the libraries below from starting threads of their own in every worker."""
+    import torch  # takes seconds, and the command line must answer at once
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def over_chunks(kernel: Callable[[int, int], None], n: int, threads: int | None = None) -> None:
     """Call `kernel(first, end)` for ranges that cover 0 to n; each writes only what is its own."""
     ranges = [(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
-    with ThreadPoolExecutor(threads or cores()) as pool:
+    threads = threads or cores()
+    if threads == 1 or len(ranges) == 1:
+        for bounds in ranges:
+            kernel(*bounds)
+        return
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda bounds: kernel(*bounds), ranges))
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tissuegraph.graph import neighbours
 from tissuegraph.graph.neighbours import nearest_neighbours, nearest_of
 
 
@@ -63,9 +61,7 @@ def test_random_positions():
     assert np.array_equal(nearest_neighbours(positions, 6, 2.0), by_loop(positions, 6, 2.0))
 
 
-@pytest.mark.parametrize("most", [neighbours.MOST_ASKED, 50])
-def test_a_pile_of_coincident_points_is_joined_by_order(monkeypatch, most):
-    monkeypatch.setattr(neighbours, "MOST_ASKED", most)
+def test_a_pile_of_coincident_points_is_joined_by_order():
     positions = np.vstack([np.zeros((40, 2)), [[5.0, 5.0]]])
     edges = nearest_neighbours(positions, 3, 1.0)
     for i in range(40):

@@ -278,7 +278,7 @@ def test_what_a_killed_run_left_is_started_over(tmp_path, account):
     [
         (["--seed", "-1"], "seed is -1"),
         (["--patience", "0"], "patience is 0"),
-        (["--genes", "some"], "choose strict or intersect"),
+        (["--genes", "some"], "choose strict, intersect or borrow"),
         (["--heads", "3"], "must be a multiple of heads"),
         (["--precision", "64"], "precision is '64'; choose one of"),
         (["--strategy", "fast"], "strategy is 'fast'; choose one of"),

@@ -241,11 +241,17 @@ def test_sizes_are_those_of_the_typical_nucleus():
     assert found.reach == pytest.approx(found.core + 4 * APART)
 
 
+def surveyed(*ids: str) -> Survey:
+    """A survey with nuclei of these names."""
+    histogram = Histogram(np.ones((1, 1)), np.array([0.0, 1]), np.array([0.0, 1]))
+    outlines = toy.random_outlines(0, len(ids), 30.0)
+    return Survey(("a", "b"), {"kept": 3}, np.array(ids, object), outlines, histogram)
+
+
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_fragments_stand_after_the_nuclei(n):
-    histogram = Histogram(np.ones((1, 1)), np.array([0.0, 1]), np.array([0.0, 1]))
-    outlines = toy.random_outlines(0, 4, 30.0)
-    before = Survey(("a", "b"), {"kept": 3}, np.array(["n1", "n2", "n3", "n4"], object), outlines, histogram)
+    before = surveyed("n1", "n2", "n3", "n4")
+    outlines, histogram = before.outlines, before.histogram
     middles = np.random.default_rng(0).uniform(0, 30, (n, 2))
     after = with_fragments(before, middles, SIZES)
     assert after.boundary_ids.tolist() == ["n1", "n2", "n3", "n4", *(f"{NAME}{i + 1}" for i in range(n))]
@@ -257,3 +263,11 @@ def test_fragments_stand_after_the_nuclei(n):
     assert len(before.outlines) == len(before.boundary_ids) == 4
     everything = (-100.0, -100.0, 200.0, 200.0)
     assert after.outlines_in(everything).tolist() == list(range(4 + n))
+
+
+def test_a_nucleus_may_bear_the_name_of_a_fragment():
+    middles = np.ones((2, 2))
+    after = with_fragments(surveyed("a", f"{NAME}1"), middles, SIZES)
+    assert after.boundary_ids.tolist() == ["a", f"{NAME}1", f"other-{NAME}1", f"other-{NAME}2"]
+    again = with_fragments(surveyed(*after.boundary_ids), middles, SIZES).boundary_ids
+    assert len(set(again)) == len(again) == 6

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tissuegraph.errors import ModelError
+from tissuegraph.nn.pair_inference import infer
 from tissuegraph.nn.pairs import PairNet
-from tissuegraph.segmentation.pretrained import model as module
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND, first_evidence
 from tissuegraph.segmentation.pretrained.model import (
     FORMAT,
@@ -24,7 +24,6 @@ from tissuegraph.segmentation.pretrained.model import (
     PairModel,
     is_pair_model,
     load_pair_model,
-    probabilities,
 )
 from tissuegraph.segmentation.pretrained.params import HEARD
 from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, pairs_heard
@@ -76,14 +75,14 @@ def listening(pairs: TilePairs, seed: int = 0):
     generator = np.random.default_rng(seed)
     features = generator.normal(size=(len(pairs.tx), len(SECOND_ROUND))).astype(np.float32)
     place = generator.normal(0, 6, (len(pairs.tx), 2)).astype(np.float32)
-    return features, pairs, place, pairs_heard(pairs, HEARD)
+    return features, pairs.first, place, pairs_heard(pairs, HEARD)
 
 
 def test_what_is_read_answers_as_what_was_written(folder):
     one, model, found = drawn(0), made(), load_pair_model(folder)
     features = first_evidence(one.pairs, one.ground, one.profiles)
-    first = [probabilities(each.first, features, one.pairs) for each in (model, found)]
-    second = [probabilities(each.second, *listening(one.pairs)) for each in (model, found)]
+    first = [infer(each.first, features, one.pairs.first) for each in (model, found)]
+    second = [infer(each.second, *listening(one.pairs)) for each in (model, found)]
     for expected, answer in (first, second):
         assert all(np.array_equal(*both) for both in zip(answer, expected, strict=True))
         assert np.ptp(answer[0]) > 0.1
@@ -214,22 +213,6 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         load_pair_model(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("size", [1, 7, 10**6])
-def test_how_many_go_through_at_a_time_does_not_matter(monkeypatch, size):
-    one = drawn(1, n=30)
-    features, model = first_evidence(one.pairs, one.ground, one.profiles), made()
-    asked = (model.first, features, one.pairs), (model.second, *listening(one.pairs))
-    expected = [probabilities(*arguments) for arguments in asked]
-    monkeypatch.setattr(module, "AT_A_TIME", size)
-    for arguments, before in zip(asked, expected, strict=True):
-        q, q_none = probabilities(*arguments)
-        np.testing.assert_allclose(q, before[0], atol=1e-6)
-        np.testing.assert_allclose(q_none, before[1], atol=1e-6)
-        total = q_none + np.bincount(one.pairs.tx, q, len(q_none))
-        np.testing.assert_allclose(total, 1, atol=1e-5)
-        assert np.ptp(q) > 0.1
-
-
 def test_transcripts_without_candidates_belong_to_none():
     nothing = np.empty(0, object)
     model = made()
@@ -237,8 +220,8 @@ def test_transcripts_without_candidates_belong_to_none():
         pairs = pairs_on(np.arange(2.0 * n).reshape(n, 2), nothing)
         no_features = np.empty((0, len(FIRST_ROUND)), np.float32)
         for q, q_none in (
-            probabilities(model.first, no_features, pairs),
-            probabilities(model.second, *listening(pairs)),
+            infer(model.first, no_features, pairs.first),
+            infer(model.second, *listening(pairs)),
         ):
             assert len(q) == 0
             assert q_none.tolist() == [1] * n

@@ -15,12 +15,13 @@ from scipy.spatial import cKDTree
 import tissuegraph as tg
 from tissuegraph import keys
 from tissuegraph.io.profiles import ReferenceProfiles
+from tissuegraph.nn.pair_inference import infer
 from tissuegraph.segmentation.predict import RESULT_SCHEMA
 from tissuegraph.segmentation.pretrained import rounds
 from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.pretrained.evidence import first_evidence
 from tissuegraph.segmentation.pretrained.fragments import NAME
-from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
+from tissuegraph.segmentation.pretrained.model import PairModel
 from tissuegraph.segmentation.pretrained.params import (
     LAYERS,
     MAX_DISTANCE,
@@ -70,7 +71,7 @@ def cut_up(
     found = survey(sample, 20.0)
     tiles = plan_tiles(found.histogram, max_transcripts=size, min_side=5.0)
     store = write_store(kept_transcripts(sample, 20.0).select(TILE_COLUMNS), tiles, folder)
-    begin = start(store, found, tiles, reference=reference)
+    begin = start(store, found, reference=reference)
     owner = np.full(sum(found.counts.values()), -1, np.int32)
     before = rounds.first_round(model.first, store, begin, tiles, owner, reference=reference)
     return Cut(store, begin, before)
@@ -156,13 +157,13 @@ def test_a_round_sees_no_farther_than_it_says(whole, model):
 
     def first(bounds):
         pairs = read_pairs(whole.store, begin.survey, bounds)
-        return pairs, probabilities(model.first, first_evidence(pairs, begin.ground, begin.profiles), pairs)
+        return pairs, infer(model.first, first_evidence(pairs, begin.ground, begin.profiles), pairs.first)
 
     def second(bounds):
         pairs = read_pairs(whole.store, before.survey, bounds)
         place = rounds.place_in_cell(pairs, before.ground)
         features, heard = rounds.second_features(pairs, before), rounds.pairs_heard(pairs, rounds.HEARD)
-        return pairs, probabilities(model.second, features, pairs, place, heard)
+        return pairs, infer(model.second, features, pairs.first, place, heard)
 
     for look, reach in ((first, NEIGHBOUR_DISTANCE), (second, (1 + LAYERS) * NEIGHBOUR_DISTANCE)):
         looks = []
@@ -212,7 +213,7 @@ def test_the_ground_is_what_it_says(whole):
 
 def test_the_result_holds_every_transcript_and_the_nearest_nucleus(whole, model):
     found = whole.assigned(model)
-    table = whole.store.read(EVERYWHERE)
+    table = whole.store.read(EVERYWHERE).sort(keys.ROW)
     assert found.schema == RESULT_SCHEMA
     assert found[keys.ROW].to_list() == table[keys.ROW].to_list()
     assert [whole.begin.survey.genes[i] for i in found["gene"]] == table[keys.GENE].to_list()

@@ -362,6 +362,7 @@ def test_unknown_genes_are_named_and_left_out_on_request(corner, run, tmp_path, 
     assert main(words) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "NEW1, NEW2" in said
+    assert "--genes borrow" in said
     assert "--genes intersect" in said
     assert not (tmp_path / "out").exists()
     assert main([*words, "--genes", "intersect"]) == 0
@@ -377,6 +378,22 @@ def test_unknown_genes_are_named_and_left_out_on_request(corner, run, tmp_path, 
     of_gene = pl.DataFrame(said["account_by_gene"])
     parts = of_gene["assigned"] + of_gene["unassigned"] + of_gene["dropped"]
     assert parts.equals(of_gene["transcripts"], check_names=False)
+
+
+def test_unknown_genes_borrow_on_request(corner, run, tmp_path):
+    genes = corner["transcripts"]["feature_name"].unique().sort()
+    known = genes.filter(genes.str.starts_with("GENE"))
+    table = corner["transcripts"].with_columns(pl.col("feature_name").replace({known[0]: "NEW"}))
+    source = bundle(tmp_path / "in", table, corner["nuclei"])
+    out = tg.predict(source, run, tmp_path / "out", prediction=tg.PredictParams(genes="borrow"))
+    ours = pl.read_parquet(out / "transcripts.parquet").filter(pl.col("qv") >= 20)
+    assert "unknown gene" not in ours["dropped_because"].to_list()
+    assigned = ours.filter(pl.col("feature_name") == "NEW")["assigned_cell_id"].is_not_null()
+    assert assigned.sum() > 0
+    cells = ad.read_h5ad(out / "cells.h5ad")
+    assert cells[:, "NEW"].X.sum() == assigned.sum()
+    assert known[0] not in cells.var_names
+    assert json.loads((out / "run.json").read_text())["genes_unknown_to_the_model"] == []
 
 
 def test_a_model_of_another_panel_is_refused(corner, run, tmp_path):

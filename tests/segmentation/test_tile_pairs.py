@@ -19,7 +19,7 @@ from tissuegraph.segmentation.pretrained.params import (
     NUCLEAR_DISTANCE,
 )
 from tissuegraph.segmentation.pretrained.rounds import most_likely
-from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, pairs_heard
+from tissuegraph.segmentation.pretrained.tile_pairs import TilePairs, ahead, pairs_heard, tile_pairs
 
 NOTHING = np.empty(0, object)
 
@@ -96,20 +96,17 @@ def test_the_rim_of_a_nucleus_counts_for_it():
     assert pairs.nuclear.tolist() == [0, -1, 0]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_ahead_is_the_distance_from_the_best_rival(seed):
-    pairs = drawn(seed).pairs
-    values = np.random.default_rng(seed).normal(size=len(pairs.tx)).round(1)  # with ties
-    expected = []
-    for p, i in enumerate(pairs.tx):
-        rivals = [values[q] for q in range(pairs.first[i], pairs.first[i + 1]) if q != p]
-        expected.append(values[p] - max(rivals, default=-math.inf))
-    assert pairs.ahead(values).tolist() == expected
-
-
-def test_ahead_is_infinite_without_a_rival():
-    pairs = pairs_on([(5, 5)], shapely.box([0], [0], [10], [10]))
-    assert pairs.ahead(np.array([-3.0])).tolist() == [math.inf]
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("n", range(5))
+def test_ahead_is_the_distance_from_the_best_rival(n, sign):
+    values = np.random.default_rng(n).normal(size=(n + 2, 2)).round(0)  # with ties
+    found = np.zeros((n + 2, 1))
+    ahead(values, 1, n + 1, 1, sign, 1.5, found, 0)
+    for p in range(1, n + 1):
+        rivals = [sign * values[q, 1] for q in range(1, n + 1) if q != p]
+        lead = sign * values[p, 1] - max(rivals, default=-math.inf)
+        assert found[p, 0] == max(-1.5, min(1.5, lead))
+    assert found[[0, -1], 0].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
@@ -117,7 +114,6 @@ def test_a_tile_without_nuclei_has_no_pairs(n):
     pairs = pairs_on(np.arange(2.0 * n).reshape(n, 2), NOTHING)
     assert pairs.first.tolist() == [0] * (n + 1)
     assert pairs.nuclear.tolist() == [-1] * n
-    assert pairs.ahead(np.empty(0)).tolist() == []
     cell, probability = most_likely(pairs, np.empty(0), 0.0)
     assert (cell.tolist(), probability.tolist()) == ([-1] * n, [0.0] * n)
 
@@ -219,3 +215,19 @@ def test_who_has_no_neighbours_hears_nobody():
     assert heard(pairs, 0) == [[]] * 4
     assert heard(pairs_on([(2, 2)], boxes), 5) == [[], []]
     assert heard(pairs_on([(50, 2), (51, 2)], boxes), 5) == []
+
+
+def test_transcripts_that_are_not_asked_for_are_there_without_pairs():
+    one = drawn(0)
+    cells, outlines = one.pairs.cells, one.ground.outlines[one.pairs.cells]
+    asked = one.pairs.positions[:, 0] < 12
+    rows = np.arange(len(asked), dtype=np.uint64)
+    part = tile_pairs(rows, one.pairs.tokens, one.pairs.positions, cells, outlines, asked)
+    assert part.nuclear.tolist() == one.pairs.nuclear.tolist()
+    for i in range(len(asked)):
+        for first, values in (("first", "cell"), ("first", "distance"), ("first_neighbour", "neighbours")):
+            ours, whole = (
+                getattr(pairs, values)[getattr(pairs, first)[i] : getattr(pairs, first)[i + 1]].tolist()
+                for pairs in (part, one.pairs)
+            )
+            assert ours == (whole if asked[i] else [])

@@ -23,6 +23,9 @@ from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.params import AssignParams
 from tissuegraph.segmentation.predict import predict_tile
+from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
+from tissuegraph.segmentation.pretrained.start import nuclear_counts
+from tissuegraph.segmentation.score import in_panel
 from tissuegraph.segmentation.tile_graphs import gene_tokens, inside, reach, read_tile_graph
 from tissuegraph.tiles.plan import Tile, plan_tiles
 from tissuegraph.tiles.store import TILE_COLUMNS, TileStore, write_store
@@ -71,9 +74,16 @@ def model() -> SegmentationModel:
     return SegmentationModel(network, PANEL, segger, PARAMS, assign, fitted, np.zeros((5, 8), np.float32), 5)
 
 
+@functools.cache
+def profiles(seed: int) -> CellProfiles:
+    store, found = slide(seed)
+    counts = nuclear_counts(store, found, store.tiles)
+    return find_profiles(in_panel(counts, found.genes, PANEL))
+
+
 def predicted(seed: int, tile: Tile) -> pl.DataFrame:
     store, found = slide(seed)
-    return predict_tile(store, found, model(), axes_of(found), tile, 0.3)
+    return predict_tile(store, found, model(), axes_of(found), profiles(seed), tile, 0.3)
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class _Outlines(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Outlines by square: square s holds `members[first[s]:first[s + 1]]`, ascending."""
+    """_Outlines by square: square s holds `members[first[s]:first[s + 1]]`, ascending."""
 
     members: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -93,7 +93,7 @@ def candidate_pairs(
             "a finite number of micrometres that is not negative."
         )
     points = _points(x, y)
-    flat = _flatten(outlines)
+    flat = flatten(outlines)
     if len(points) == 0 or len(flat.sides) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     grid = _grid(flat.boxes, max_distance + SLACK)
@@ -128,7 +128,7 @@ def signed_distance(
         If the positions do not match or an outline is no polygon.
     """
     pairs = np.asarray(tx_index, np.int64), np.asarray(boundary_index, np.int64)
-    return _measure_pairs(_points(x, y), _flatten(outlines), *pairs).astype(np.float32)
+    return _measure_pairs(_points(x, y), flatten(outlines), *pairs).astype(np.float32)
 
 
 def _points(x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -138,7 +138,7 @@ def _points(x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.column_stack([x, y])
 
 
-def _flatten(outlines: npt.ArrayLike) -> _Outlines:
+def flatten(outlines: npt.ArrayLike) -> _Outlines:
     """Take all rings of all parts apart: with the even-odd rule, holes and islands need no more."""
     geometries: npt.NDArray[Any] = np.asarray(outlines, dtype=object)
     kinds = shapely.get_type_id(geometries)
@@ -184,7 +184,7 @@ def _starts(owner: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
 
 
 @compiled
-def _signed(px, py, sides, start, stop):  # type: ignore[no-untyped-def]
+def signed_to(px, py, sides, start, stop):  # type: ignore[no-untyped-def]
     """Return the distance of a point to the nearest side, negative inside (even-odd rule)."""
     nearest = np.inf
     inside = False
@@ -232,7 +232,7 @@ def _nearest(points, outlines, grid, k, max_distance):  # type: ignore[no-untype
             if _box_distance(px, py, outlines.boxes[outline]) > max(limit, 0.0) + SLACK:
                 continue
             first = outlines.first[outline]
-            distance = _signed(px, py, outlines.sides, first, outlines.first[outline + 1])
+            distance = signed_to(px, py, outlines.sides, first, outlines.first[outline + 1])
             if distance > limit or distance >= distances[p, k - 1]:
                 continue  # members ascend, so an equal one that came first stays first
             rank = k - 1
@@ -253,5 +253,5 @@ def _measure_pairs(points, outlines, tx_index, boundary_index):  # type: ignore[
         outline = boundary_index[i]
         px, py = points[tx_index[i], 0], points[tx_index[i], 1]
         start, stop = outlines.first[outline], outlines.first[outline + 1]
-        distances[i] = _signed(px, py, outlines.sides, start, stop)
+        distances[i] = signed_to(px, py, outlines.sides, start, stop)
     return distances

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
-from tissuegraph.parallel import compiled, cores
+from tissuegraph.parallel import compiled, over_chunks
 
-SPARE = 2
-"""Neighbours asked for beyond k, so that ties at the k-th distance are broken by order, not by the tree."""
-MANY = 64
-"""Neighbours beyond which an insertion sort no longer pays."""
-MOST_ASKED = 4_000_000
-"""Neighbours asked for at a time where ties go on and on; bounds the memory."""
+A_SQUARE = 8.0
+"""Positions that a square of the grid holds on average."""
+SPARE = 1.15
+"""How much farther than to the last one's k-th neighbour is looked at first."""
+
+Indices = npt.NDArray[np.int64]
 
 
-def nearest_neighbours(positions: np.ndarray, k: int, max_distance: float) -> npt.NDArray[np.int64]:
+def nearest_neighbours(positions: np.ndarray, k: int, max_distance: float) -> Indices:
     """Join each position to its k nearest others within a distance.
 
     Ties are broken by order, so positions kept in one order (by `row`, say) give the same edges
@@ -35,56 +36,146 @@ def nearest_neighbours(positions: np.ndarray, k: int, max_distance: float) -> np
     -------
     Edges [2, E], (neighbour, position), sorted by position, then by distance.
     """
-    n = len(positions)
-    if n < 2:
-        return np.empty((2, 0), np.int64)
-    tree = cKDTree(positions)
-    neighbour, distance = _nearest(tree, np.arange(n), k, min(k + 1 + SPARE, n), max_distance)
-    found = np.isfinite(distance)
-    target = np.broadcast_to(np.arange(n)[:, None], neighbour.shape)
-    return np.stack([neighbour[found], target[found]]).astype(np.int64)
+    first, neighbours = nearest_lists(positions, k, max_distance)
+    return np.stack([neighbours.astype(np.int64), np.repeat(np.arange(len(positions)), np.diff(first))])
 
 
-def _nearest(
-    tree: cKDTree, rows: npt.NDArray[np.int64], k: int, asked: int, max_distance: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the k nearest others of some positions [R] and their distances, infinite where there is none.
+def nearest_lists(
+    positions: np.ndarray, k: int, max_distance: float, asked: npt.NDArray[np.bool_] | None = None
+) -> tuple[Indices, npt.NDArray[np.int32]]:
+    """As `nearest_neighbours`, but as lists: those of position i are `neighbours[first[i]:first[i + 1]]`.
 
-    The tree is asked for more than k, and for more again where a tie goes on beyond what was asked for.
+    With `asked` [N] the lists of the others are empty.
     """
-    limit = np.nextafter(max_distance, np.inf)
-    answer = tree.query(tree.data[rows], k=asked, distance_upper_bound=limit, workers=cores())
-    distance, neighbour = np.asarray(answer[0]), np.asarray(answer[1])
-    last = distance[:, -1].copy()
-    distance[(neighbour == rows[:, None]) | (neighbour == tree.n)] = np.inf
-    if asked > MANY:
-        order = np.lexsort((neighbour, distance), axis=1)
-        distance, neighbour = (np.take_along_axis(part, order, 1) for part in (distance, neighbour))
-    else:
-        _sort_rows(distance, neighbour)
-    distance, neighbour = distance[:, :k], neighbour[:, :k]
-    tied = np.flatnonzero(np.isfinite(last) & (last <= distance[:, -1]))
-    if len(tied) and asked < tree.n:
-        more = min(2 * asked, tree.n)
-        for part in np.array_split(tied, 1 + len(tied) * more // MOST_ASKED):
-            neighbour[part], distance[part] = _nearest(tree, rows[part], k, more, max_distance)
-    return neighbour, distance
+    positions = np.ascontiguousarray(positions, np.float64)
+    n = len(positions)
+    asked = np.ones(n, np.bool_) if asked is None else asked
+    found, count = np.empty((n, k), np.int32), np.zeros(n + 1, np.int64)
+    if n > 1:
+        members, *grid = _grid(positions, max_distance)
+        places, limits = positions[members], (k, float(max_distance))
+        over_chunks(lambda i, j: _nearest(i, j, places, members, asked, *grid, *limits, found, count), n)
+    first = np.cumsum(count)
+    if first[-1] == n * k:
+        return first, found.ravel()
+    return first, found[np.arange(k) < count[1:, None]]
+
+
+def _grid(positions: np.ndarray, max_distance: float) -> tuple[Indices, Indices, np.ndarray, float, int, int]:
+    """Sort positions into squares: members, where each square's start, corner, side, columns and rows."""
+    corner, span = positions[:, :2].min(0), np.ptp(positions[:, :2], 0)
+    side = max(_typical_side(positions, corner, span), 1e-9)
+    side = min(side, max(max_distance, 1e-9))
+    # however far apart some lie, there are never many more squares than positions
+    side = max(side, math.sqrt(span[0]) * math.sqrt(span[1] / (4 * len(positions))))
+    side = max(side, float(span.max()) / (1000 + 4 * len(positions)))
+    columns, rows = (math.floor(extent / side) + 1 for extent in span)
+    place = np.floor((positions[:, :2] - corner) / side).astype(np.int64)
+    square = place[:, 0] + columns * place[:, 1]
+    first = np.concatenate([[0], np.cumsum(np.bincount(square, minlength=columns * rows))])
+    return np.argsort(square, kind="stable"), first, corner, side, columns, rows
+
+
+def _typical_side(positions: np.ndarray, corner: np.ndarray, span: np.ndarray) -> float:
+    """Side of a square that holds `A_SQUARE` positions where most of them are."""
+    coarse = math.sqrt(max(span[0] * span[1], 1e-12) * 64 / len(positions))
+    if coarse <= 0 or not math.isfinite(coarse):
+        return 1.0
+    place = np.floor((positions[:, :2] - corner) / coarse).astype(np.int64)
+    occupied = len(np.unique(place[:, 0] + (place[:, 0].max() + 1) * place[:, 1]))
+    return coarse * math.sqrt(A_SQUARE * occupied / len(positions))
 
 
 @compiled
-def _sort_rows(distance, neighbour):  # type: ignore[no-untyped-def]
-    """Sort each row by distance, then neighbour, in place; the rows are nearly sorted."""
-    for i in range(len(distance)):
-        for j in range(1, distance.shape[1]):
-            d, m = distance[i, j], neighbour[i, j]
-            k = j - 1
-            while k >= 0 and (distance[i, k] > d or (distance[i, k] == d and neighbour[i, k] > m)):
-                distance[i, k + 1], neighbour[i, k + 1] = distance[i, k], neighbour[i, k]
-                k -= 1
-            distance[i, k + 1], neighbour[i, k + 1] = d, m
+def _nearest(  # type: ignore[no-untyped-def]
+    begin, end, places, members, asked, first, corner, side, columns, rows, k, max_distance, found, count
+):
+    """Fill `found` and `count` of some positions, by their number among the sorted `places`.
+
+    All within a radius are collected and sorted; the radius grows until there are enough. It starts from the
+    previous position's, which lies near.
+    """
+    room = 4 * k + 64
+    distance, index = np.empty(room), np.empty(room, np.int64)
+    spare_distance, spare_index, starts = np.empty(room), np.empty(room, np.int64), np.empty(66, np.int64)
+    radius = min(side, max_distance)
+    for s in range(begin, end):
+        i, here = members[s], places[s]
+        if not asked[i]:
+            continue
+        x, y = here[0] - corner[0], here[1] - corner[1]
+        while True:
+            n = 0
+            left, right = max(int((x - radius) / side), 0), min(int((x + radius) / side), columns - 1)
+            low, high = max(int((y - radius) / side), 0), min(int((y + radius) / side), rows - 1)
+            wide = radius * radius * (1 + 1e-12)
+            for row in range(low, high + 1):
+                start, stop = first[row * columns + left], first[row * columns + right + 1]
+                if n + stop - start > len(index):
+                    room = 2 * (n + stop - start)
+                    distance, index = _longer(distance, room), _longer(index, room)
+                    spare_distance, spare_index = np.empty(room), np.empty(room, np.int64)
+                for m in range(start, stop):
+                    squared = 0.0
+                    for axis in range(places.shape[1]):
+                        squared += (places[m, axis] - here[axis]) ** 2
+                    distance[n], index[n] = squared, m
+                    n += squared <= wide
+            n = _measured(distance, index, n, members, i, radius)
+            if n >= k or radius >= max_distance:
+                break
+            radius = min(1.5 * radius + side / 16, max_distance)
+        _sort(distance, index, n, radius, spare_distance, spare_index, starts)
+        kept = min(n, k)
+        for e in range(kept):
+            found[i, e] = index[e]
+        count[i + 1] = kept
+        if kept == k:
+            radius = min(SPARE * distance[k - 1] + 1e-9, max_distance)
 
 
-def nearest_of(edges: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
+@compiled
+def _longer(values, room):  # type: ignore[no-untyped-def]
+    longer = np.empty(room, values.dtype)
+    longer[: len(values)] = values
+    return longer
+
+
+@compiled
+def _measured(distance, index, n, members, i, radius):  # type: ignore[no-untyped-def]
+    """Turn squares into distances and places into numbers; keep those within the radius, without i."""
+    kept = 0
+    for e in range(n):
+        apart, j = math.sqrt(distance[e]), members[index[e]]
+        distance[kept], index[kept] = apart, j
+        kept += (apart <= radius) & (j != i)
+    return kept
+
+
+@compiled
+def _sort(distance, index, n, radius, spare_distance, spare_index, starts):  # type: ignore[no-untyped-def]
+    """Sort the first n by distance, then index, in place: by rings of equal area first."""
+    scale = 64 / max(radius * radius, 1e-300)
+    starts[:] = 0
+    for e in range(n):
+        spare_distance[e], spare_index[e] = distance[e], index[e]
+        starts[min(int(distance[e] * distance[e] * scale), 64) + 1] += 1
+    for ring in range(65):
+        starts[ring + 1] += starts[ring]
+    for e in range(n):
+        ring = min(int(spare_distance[e] * spare_distance[e] * scale), 64)
+        place = starts[ring]
+        distance[place], index[place] = spare_distance[e], spare_index[e]
+        starts[ring] += 1
+    for e in range(1, n):
+        d, m, place = distance[e], index[e], e
+        while place > 0 and (distance[place - 1] > d or (distance[place - 1] == d and index[place - 1] > m)):
+            distance[place], index[place] = distance[place - 1], index[place - 1]
+            place -= 1
+        distance[place], index[place] = d, m
+
+
+def nearest_of(edges: Indices, k: int) -> Indices:
     """Keep the first k edges of each position, [2, E'], of edges that `nearest_neighbours` gave."""
     starts = np.flatnonzero(np.diff(edges[1], prepend=-1))
     rank = np.arange(edges.shape[1]) - np.repeat(starts, np.diff(np.append(starts, edges.shape[1])))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,9 @@ import polars as pl
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet")
 FEWEST_GENES = 0.1
@@ -51,6 +56,29 @@ class ReferenceProfiles:
             raise InputError("the profiles hold infinite values; give counts or means.")
 
 
+def check_profiles(path: Path, label: str) -> None:
+    """Look whether a reference is there and has its label, before any long work.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, of another kind, unreadable, or has no such label.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no {path}; give a table of profiles or an h5ad with --reference.")
+    if path.suffix == ".h5ad":
+        cells = _open_h5ad(path, backed="r")
+        names = list(cells.obs.columns)
+        cells.file.close()
+    elif path.name.endswith(TABLES):
+        with _reading_table(path):
+            names = _scan_table(path).collect_schema().names()
+    else:
+        raise InputError(f"{path} is neither an h5ad nor one of {', '.join(TABLES)}; convert it to one.")
+    if label not in names:
+        raise InputError(_no_label(path, label, names))
+
+
 def read_profiles(path: Path, genes: Sequence[str], label: str = keys.CELL_TYPE) -> ReferenceProfiles:
     """Read the profiles of cell types over a slide's genes.
 
@@ -69,35 +97,36 @@ def read_profiles(path: Path, genes: Sequence[str], label: str = keys.CELL_TYPE)
         If the file cannot be read, has no such label, fewer than a tenth of the slide's genes, or values
         that are no expression.
     """
-    if not path.is_file():
-        raise InputError(f"there is no {path}; give a table of profiles or an h5ad with --reference.")
-    if path.suffix == ".h5ad":
-        types, found, profiles = _read_h5ad(path, genes, label)
-    elif path.name.endswith(TABLES):
-        types, found, profiles = _read_table(path, genes, label)
-    else:
-        raise InputError(f"{path} is neither an h5ad nor one of {', '.join(TABLES)}; convert it to one.")
+    check_profiles(path, label)
+    read = _read_h5ad if path.suffix == ".h5ad" else _read_table
+    types, found, profiles = read(path, genes, label)
     full = np.full((len(types), len(genes)), np.nan)
     full[:, np.flatnonzero(np.isin(genes, found))] = profiles
     return ReferenceProfiles(tuple(types), full)
 
 
-def _read_table(path: Path, genes: Sequence[str], label: str) -> tuple[list[str], list[str], Floats]:
-    """Return the types, the slide's genes that are there and the profiles [types, genes that are there]."""
+def _scan_table(path: Path) -> pl.LazyFrame:
+    if path.suffix == ".parquet":
+        return pl.scan_parquet(path, glob=False)
+    separator = "\t" if path.suffix == ".tsv" else ","
+    return pl.scan_csv(path, separator=separator, infer_schema_length=None, glob=False)
+
+
+@contextmanager
+def _reading_table(path: Path) -> Iterator[None]:
     try:
-        if path.suffix == ".parquet":
-            table = pl.read_parquet(path)
-        else:
-            table = pl.read_csv(
-                path, separator="\t" if path.suffix == ".tsv" else ",", infer_schema_length=None
-            )
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{path} cannot be read as a table of profiles ({reason}); write it anew."
         ) from error
-    if label not in table.columns:
-        raise InputError(_no_label(path, label, table.columns))
+
+
+def _read_table(path: Path, genes: Sequence[str], label: str) -> tuple[list[str], list[str], Floats]:
+    """Return the types, the slide's genes that are there and the profiles [types, genes that are there]."""
+    with _reading_table(path):
+        table = _scan_table(path).collect()
     found = _common(path, genes, [name for name in table.columns if name != label])
     try:
         numbers = table.select(pl.col(found).cast(pl.Float64), pl.col(label).cast(pl.String))
@@ -110,15 +139,9 @@ def _read_table(path: Path, genes: Sequence[str], label: str) -> tuple[list[str]
 
 
 def _read_h5ad(path: Path, genes: Sequence[str], label: str) -> tuple[list[str], list[str], Floats]:
-    import anndata
     from scipy import sparse
 
-    try:
-        cells = anndata.read_h5ad(path)
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as h5ad ({error}); write it anew.") from error
-    if label not in cells.obs:
-        raise InputError(_no_label(path, label, list(cells.obs.columns)))
+    cells = _open_h5ad(path)
     matrix = cells.layers.get(keys.LAYER_COUNTS, cells.X)
     if matrix is None:
         raise InputError(f"{path} has neither layers[{keys.LAYER_COUNTS!r}] nor X; give one with counts.")
@@ -138,6 +161,15 @@ def _read_h5ad(path: Path, genes: Sequence[str], label: str) -> tuple[list[str],
     member = sparse.csr_matrix((np.ones(len(known)), (codes, known)), (len(names.cat.categories), len(names)))
     means = (member @ shares).toarray() / np.bincount(codes)[:, None]
     return [str(name) for name in names.cat.categories], found, means
+
+
+def _open_h5ad(path: Path, backed: Literal["r"] | None = None) -> AnnData:
+    import anndata
+
+    try:
+        return anndata.read_h5ad(path, backed=backed)
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as h5ad ({error}); write it anew.") from error
 
 
 def _common(path: Path, genes: Sequence[str], theirs: list[str]) -> list[str]:

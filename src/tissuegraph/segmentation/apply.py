@@ -11,6 +11,7 @@ import polars as pl
 
 from tissuegraph import keys
 from tissuegraph.io.profiles import ReferenceProfiles, read_profiles
+from tissuegraph.parallel import in_order
 from tissuegraph.segmentation.axes import LocalAxes, find_axes
 from tissuegraph.segmentation.cell_tables import write_cells
 from tissuegraph.segmentation.model import SegmentationModel
@@ -20,11 +21,14 @@ from tissuegraph.segmentation.outputs import (
     on_disk,
     write_transcripts,
 )
+from tissuegraph.segmentation.panel import for_panel
 from tissuegraph.segmentation.params import PredictParams, ReferenceFile
 from tissuegraph.segmentation.predict import predict_tiles, unknown_genes
 from tissuegraph.segmentation.pretrained import rounds
+from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.pretrained.model import PairModel
-from tissuegraph.segmentation.pretrained.start import start
+from tissuegraph.segmentation.pretrained.start import nuclear_counts, start
+from tissuegraph.segmentation.score import in_panel
 from tissuegraph.segmentation.settle import Legend, settle
 from tissuegraph.segmentation.stages import with_progress
 from tissuegraph.segmentation.steps import Run, versions
@@ -41,16 +45,23 @@ def apply_model(
     """Assign every transcript of a slide and write the run's tables; returns what `run.json` says of it."""
     slide, stages = run.slide, run.stages
     unknown = unknown_genes(slide.survey, model, params.genes)
-    tiles = slide.store.tiles
+    tiles, seed = slide.store.tiles, model.training.get("seed", 0)
+    with stages("profiles"):
+        counts = nuclear_counts(
+            slide.store, slide.survey, with_progress(tiles, "reading the nuclei", len(tiles))
+        )
+        if unknown and params.genes == "borrow":
+            model, unknown = for_panel(model, slide.survey.genes, counts), ()
+        profiles = find_profiles(in_panel(counts, slide.survey.genes, model.genes), seed=seed)
     if axes is None:
         with stages("axes"):
             shown = with_progress(tiles, "finding the tissue's axes", len(tiles))
             axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, shown)
     with stages("predict"):
         shown = with_progress(tiles, "assigning transcripts", len(tiles))
-        predict_tiles(slide.store, slide.survey, model, axes, shown, run.results, WHATEVER)
+        predict_tiles(slide.store, slide.survey, model, axes, profiles, shown, run.results, WHATEVER)
     parameters = {type(one).__name__: asdict(one) for one in (model.graph, model.segger, model.assign)}
-    uns = {"seed": model.training.get("seed", 0), "parameters": parameters | {"min_qv": min_qv}}
+    uns = {"seed": seed, "parameters": parameters | {"min_qv": min_qv}}
     legend = Legend(slide.survey, len(slide.survey.outlines), model.genes, unknown)
     return write_result(run, legend, params, min_qv=min_qv, uns=uns)
 
@@ -69,15 +80,16 @@ def apply_pair_model(
     profiles = None if reference is None else read_profiles(reference.path, survey.genes, reference.label)
     tiles = store.tiles
     with stages("profiles"):
-        shown = with_progress(tiles, "reading the nuclei", len(tiles))
-        begin = start(store, survey, shown, seed=seed, reference=profiles)
+        begin = start(store, survey, progress=with_progress, seed=seed, reference=profiles)
     with stages("first round"):
-        shown = with_progress(tiles, "assigning transcripts, first round", len(tiles))
         owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
-        before = rounds.first_round(model.first, store, begin, shown, owner, seed=seed, reference=profiles)
+        before = rounds.first_round(
+            model.first, store, begin, tiles, owner, progress=with_progress, seed=seed, reference=profiles
+        )
     with stages("second round"):
-        for tile in with_progress(tiles, "assigning transcripts, second round", len(tiles)):
-            table = rounds.assign_tile(model, store, before, tile, WHATEVER)
+        tables = in_order(lambda tile: rounds.assign_tile(model, store, before, tile, WHATEVER), tiles)
+        shown = with_progress(tables, "assigning transcripts, second round", len(tiles))
+        for tile, table in zip(tiles, shown, strict=True):
             table.write_parquet(run.results / f"tile_{tile.index}.parquet")
     said = _what_it_told(reference, profiles)
     uns = {"seed": seed, "parameters": {"min_qv": min_qv, "pretrained": model.card, **said}}

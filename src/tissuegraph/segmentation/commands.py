@@ -223,9 +223,8 @@ def predict(
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     if is_pair_model(Path(model)):
         pretrained = load_pair_model(Path(model))
-        seed = pretrained.card.get(TYPES_SEED, 0)
+        types, seed = _reference_file(reference, label), pretrained.card.get(TYPES_SEED, 0)
         with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
-            types = _reference_file(reference, label)
             _assign_pretrained(run, pretrained, "predict", prediction, types, min_qv=min_qv, seed=seed)
         return out
     _refuse_reference(reference)
@@ -309,9 +308,8 @@ def segment(
     refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     prediction = prediction or PredictParams()
     if chosen == PRETRAINED:
-        pretrained = load_pair_model()
+        pretrained, types = load_pair_model(), _reference_file(reference, label)
         with steps.new_run(bundle, out, prediction, min_qv=min_qv, overwrite=overwrite) as run:
-            types = _reference_file(reference, label)
             _assign_pretrained(run, pretrained, "segment", prediction, types, min_qv=min_qv, seed=seed)
         return out
     _refuse_reference(reference)
@@ -355,7 +353,13 @@ def _assign_pretrained(
 
 
 def _reference_file(reference: Path | str | None, label: str) -> ReferenceFile | None:
-    return None if reference is None else ReferenceFile(Path(reference), label)
+    """Return what to read once the slide is cut, after a look that it can be read: cutting takes long."""
+    from tissuegraph.io.profiles import check_profiles
+
+    if reference is None:
+        return None
+    check_profiles(Path(reference), label)
+    return ReferenceFile(Path(reference), label)
 
 
 def _refuse_reference(reference: Path | str | None) -> None:

@@ -20,7 +20,7 @@ from tissuegraph.nn.params import SeggerParams
 from tissuegraph.segmentation.assign import FittedAssignment
 from tissuegraph.segmentation.params import AssignParams
 
-FORMAT = 1
+FORMAT = 2
 GENE_VECTORS = "gene_vectors"
 
 

@@ -101,25 +101,29 @@ class TrainParams:
 class AssignParams:
     """How the network's scores, the distance and the neighbours are weighed."""
 
-    affinity_weight: float = 1.25
+    affinity_weight: float = 0.75
     """Weight of the network's logit."""
+    profile_weight: float = 0.4
+    """Weight of the log likelihood ratio of a transcript's gene, given the candidate's profile."""
     neighbour_weight: float = 12.0
-    """Weight of what a transcript's neighbours say."""
+    """Weight of what all the neighbours say that a transcript listens to, were they at its own place."""
     listens_to: int = 30
     """Neighbours that a transcript listens to, at most."""
     rounds: int = 4
     """Rounds of mean field: how many neighbours away a transcript is heard."""
     none_logit: float = -4.0
     """Logit of belonging to no cell."""
-    temperature: float = 5.0
+    temperature: float = 4.0
     """What the logit of a probability is divided by, since neighbours that agree are overconfident."""
 
     def __post_init__(self) -> None:
         """Refuse what weighs nothing."""
         _check(
             self,
-            affinity_weight=(1e-6, 1e3),
+            affinity_weight=(0, 1e3),
+            profile_weight=(0, 1e3),
             neighbour_weight=(0, 1e3),
+            listens_to=(1, MANY),
             rounds=(0, 100),
             none_logit=(-1e3, 1e3),
         )
@@ -136,7 +140,8 @@ class PredictParams:
     min_transcripts: int = 0
     """Cells with fewer are removed, and their transcripts stay unassigned."""
     genes: str = "strict"
-    """strict: genes that the model does not know are an error; intersect: they are left out."""
+    """Genes that the model does not know: strict: an error; intersect: left out; borrow: taken for known ones
+    that the slide's nuclei express alike."""
     transcripts_per_tile: int = 100_000
     """Transcripts in the core of a tile, at most: what bounds the memory."""
 
@@ -155,8 +160,8 @@ class PredictParams:
                 "sets the threshold; give one of them"
             )
             raise InputError(message)
-        if self.genes not in ("strict", "intersect"):
-            message = f"genes is {self.genes!r}; choose strict or intersect"
+        if self.genes not in ("strict", "intersect", "borrow"):
+            message = f"genes is {self.genes!r}; choose strict, intersect or borrow"
             raise InputError(message)
 
 

@@ -11,10 +11,17 @@ import polars as pl
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
 from tissuegraph.graph.hetero import TileGraph
-from tissuegraph.segmentation.assign import assign, local_stretch, pairs_of, stretched_distance
+from tissuegraph.segmentation.assign import (
+    assign,
+    listening,
+    local_stretch,
+    pairs_of,
+    stretched_distance,
+)
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.model import SegmentationModel
-from tissuegraph.segmentation.score import affinity
+from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
+from tissuegraph.segmentation.score import evidence
 from tissuegraph.segmentation.tile_graphs import inside, reach, read_tile_graph
 from tissuegraph.tiles.plan import Tile
 from tissuegraph.tiles.store import TileStore
@@ -54,7 +61,8 @@ def unknown_genes(survey: Survey, model: SegmentationModel, policy: str) -> tupl
         more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
         message = (
             f"the model does not know {len(unknown)} of the slide's {len(survey.genes)} genes: "
-            f"{', '.join(unknown[:10])}{more}; type --genes intersect to leave them out"
+            f"{', '.join(unknown[:10])}{more}; type --genes borrow to take them for genes expressed alike, "
+            "or --genes intersect to leave them out"
         )
         raise ModelError(message)
     return unknown
@@ -65,13 +73,14 @@ def predict_tiles(
     survey: Survey,
     model: SegmentationModel,
     axes: LocalAxes,
+    profiles: CellProfiles,
     tiles: Iterable[Tile],
     folder: Path,
     min_probability: float,
 ) -> None:
     """Write one parquet file a tile, with the transcripts of its core and their boundaries."""
     for tile in tiles:
-        result = predict_tile(store, survey, model, axes, tile, min_probability)
+        result = predict_tile(store, survey, model, axes, profiles, tile, min_probability)
         result.write_parquet(folder / f"tile_{tile.index}.parquet")
 
 
@@ -80,6 +89,7 @@ def predict_tile(
     survey: Survey,
     model: SegmentationModel,
     axes: LocalAxes,
+    profiles: CellProfiles,
     tile: Tile,
     min_probability: float,
 ) -> pl.DataFrame:
@@ -92,8 +102,9 @@ def predict_tile(
     outlines = survey.outlines[graph.boundaries]
     stretch = local_stretch(axes.ratio[graph.boundaries], model.fitted.stretch_power)
     distance = stretched_distance(graph, outlines, axes.angle[graph.boundaries], stretch)
-    pairs = pairs_of(graph, distance, affinity(model.network, graph))
-    boundary, probability = assign(pairs, graph.heard, model.fitted, model.assign, min_probability)
+    known = evidence(model.network, graph, profiles, graph.boundaries, model.assign)
+    pairs, weight = pairs_of(graph, distance, known), listening(graph.positions, graph.heard, model.assign)
+    boundary, probability = assign(pairs, graph.heard, weight, model.fitted, model.assign, min_probability)
     columns = {
         keys.ROW: graph.rows,
         "gene": graph.tokens,

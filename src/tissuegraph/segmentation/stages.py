@@ -6,10 +6,10 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.progress import track
 
@@ -50,6 +50,15 @@ def peak_memory_mb() -> float:
     except (OSError, IndexError):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Shows how far a loop over items is: items, what is being done, and how many they are."""
+
+
+def no_progress(items: Iterable[Item], description: str, total: int) -> Iterable[Item]:  # noqa: ARG001
+    """Show nothing."""
+    return items
 
 
 def with_progress(items: Iterable[Item], description: str, total: int) -> Iterable[Item]:

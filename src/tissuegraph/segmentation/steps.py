@@ -21,13 +21,12 @@ from tissuegraph.io.files import reading
 from tissuegraph.nn.params import SeggerParams
 from tissuegraph.output import whole_folder, write_json
 from tissuegraph.sample import Sample
-from tissuegraph.segmentation.assign import FittedAssignment, ScoredTile, fit_assignment
 from tissuegraph.segmentation.axes import LocalAxes
-from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, write_dataset
+from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, nuclear_counts, write_dataset
+from tissuegraph.segmentation.fit_assign import fit_on_tiles
 from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
-from tissuegraph.segmentation.score import affinity
 from tissuegraph.segmentation.stages import Stages
 from tissuegraph.segmentation.train import fit
 from tissuegraph.tiles.plan import plan_tiles
@@ -116,7 +115,8 @@ def train_model(
         train_dir, val_dir, root, segger=segger, params=training, num_tx_tokens=num_tx_tokens, seed=seed
     )
     tiles = SpatialTranscriptomicsDataset(val_dir)
-    fitted = fit_on_tiles(tiles, network, assign)
+    others = nuclear_counts(SpatialTranscriptomicsDataset(train_dir))
+    fitted = fit_on_tiles(tiles, network, others, assign, seed)
     history.pop("seconds", None)  # they stand in run.json; two equal runs give two equal models
     card = {**history, "seed": seed, "parameters": asdict(training), "versions": versions()}
     tokens = network.hparams["num_tx_tokens"]
@@ -152,19 +152,6 @@ def train_on_slide(
             seed=seed,
         )
     return model, axes
-
-
-def fit_on_tiles(
-    tiles: SpatialTranscriptomicsDataset, network: Any, assign: AssignParams
-) -> FittedAssignment:
-    """Score all candidate pairs of some tiles, and learn distance weights and stretch from them."""
-    scored = []
-    for index in range(len(tiles)):
-        raw = tiles.raw_tile(index)
-        scored.append(
-            ScoredTile(raw.graph, affinity(network, raw.graph), raw.outlines, raw.axes, raw.in_core)
-        )
-    return fit_assignment(scored, assign)
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tissuegraph import keys
+from tissuegraph.tiles.curve import curve
 from tissuegraph.tiles.plan import Bounds, Tile, tile_of
 
 TILE_COLUMNS = (keys.ROW, keys.GENE, keys.X, keys.Y, keys.Z, keys.QV)
@@ -23,14 +24,20 @@ class TileStore:
     tiles: list[Tile]
 
     def read(self, bounds: Bounds) -> pl.DataFrame:
-        """Transcripts inside `bounds` (um), sorted by `row`, whichever tiles they lie in."""
+        """Transcripts inside `bounds` (um), whichever tiles they lie in.
+
+        They are sorted along the slide's `curve`, those of one square by `row`: any two stand in the same
+        order in every tile that holds both.
+        """
         x0, y0, x1, y1 = bounds
         x, y = pl.col(keys.X).cast(pl.Float64), pl.col(keys.Y).cast(pl.Float64)
         inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
         files = [file for tile in self.tiles if _overlap(tile.core, bounds) for file in self.files(tile)]
         if not files:
             return pl.DataFrame(schema=STORE_SCHEMA)
-        return pl.scan_parquet(files, glob=False).filter(inside).sort(keys.ROW).collect()
+        table = pl.scan_parquet(files, glob=False).filter(inside).collect()
+        places = curve(table[keys.X].to_numpy(), table[keys.Y].to_numpy())
+        return table[np.lexsort((table[keys.ROW].to_numpy(), places))]
 
     def files(self, tile: Tile) -> list[Path]:
         """The parquet files of a tile; none where the tile holds no transcript."""

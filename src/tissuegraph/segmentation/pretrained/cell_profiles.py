@@ -86,14 +86,17 @@ class CellProfiles:
         `log((n_g + PRIOR t_g) / (n + PRIOR) / mean_g)` with the cell's counts n and its type's profile t; the
         second time with one transcript of the gene less, for a transcript that is itself among the counts.
         """
-        own = self.counts[cells].astype(np.float32).toarray()
-        membership, types = self.membership[cells].astype(np.float32), self.types.astype(np.float32)
-        expected = PRIOR * (membership @ types)
-        depth = np.asarray(self.counts[cells].sum(1), np.float32)
-        mean = self.mean.astype(np.float32)
-        with_all = np.log((own + expected) / ((depth + PRIOR) * mean))
-        own = np.maximum(own - 1, 0)
-        return with_all, np.log((own + expected) / ((np.maximum(depth - 1, 0) + PRIOR) * mean))
+        own = self.counts[cells].astype(np.float32)
+        expected = PRIOR * (self.membership[cells].astype(np.float32) @ self.types.astype(np.float32))
+        depth = np.asarray(own.sum(1), np.float32)
+        base = -np.log(self.mean.astype(np.float32))
+        seen = expected + own.toarray()
+        ratios = np.log(seen) + base - np.log(depth + PRIOR)
+        cell, gene = own.nonzero()
+        seen[cell, gene] = np.maximum(seen[cell, gene] - 1, expected[cell, gene])
+        without = ratios + (np.log(depth + PRIOR) - np.log(np.maximum(depth - 1, 0) + PRIOR))
+        without[cell, gene] += np.log(seen[cell, gene]) - np.log(expected[cell, gene] + own.data)
+        return ratios, without
 
     @property
     def type_ratios(self) -> npt.NDArray[np.float32]:

@@ -6,17 +6,19 @@ likely a gene is in a candidate's profile than on the slide.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
-import shapely
 
-from tissuegraph.graph.candidates import signed_distance
+from tissuegraph.graph.candidates import flatten, signed_to
 from tissuegraph.parallel import compiled, over_chunks
 from tissuegraph.segmentation.axes import stretching
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
 from tissuegraph.segmentation.pretrained.ground import Ground
+from tissuegraph.segmentation.pretrained.params import NEIGHBOURS
 from tissuegraph.segmentation.pretrained.territories import TERRITORY, Territories, territory
-from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
+from tissuegraph.segmentation.pretrained.tile_pairs import Floats, Floats32, TilePairs, ahead
 
 STRETCH_POWERS = (4.5, 9.0)
 """How much longer than wide cells are taken to be, `ratio ** power` of the tissue's axis: two guesses."""
@@ -35,6 +37,8 @@ SIDE_PRIOR = 3.0
 """Neighbours without evidence that are added to either side."""
 OF_TYPES = 25
 """Neighbours that the types are compared on."""
+LED = (0, 2, 3)
+"""Columns of `EXPRESSION` of which the lead over the other candidates is taken."""
 
 GEOMETRY = (
     "distance", "stretched distance", "distance stretched more",
@@ -55,10 +59,11 @@ SECOND_ROUND = (*GEOMETRY, *EXPRESSION, *GROUND, *TERRITORY, *FRAGMENT)
 """Names of those of the second round; its profiles are those after the first."""
 
 
-def first_evidence(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> npt.NDArray[np.float32]:
+def first_evidence(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> Floats32:
     """Features of the first round, [P, len(FIRST_ROUND)]."""
-    parts = (geometry(pairs, ground), expression(pairs, ground, profiles), around(pairs, ground, profiles))
-    return np.concatenate(parts, 1, dtype=np.float32)
+    out = np.empty((len(pairs.tx), len(FIRST_ROUND)), np.float32)
+    _write_common(pairs, ground, profiles, None, out)
+    return out
 
 
 def second_evidence(
@@ -69,18 +74,32 @@ def second_evidence(
     owner: npt.NDArray[np.int64],
     unexplained: Floats,
     unexplained_on_slide: float,
-) -> npt.NDArray[np.float32]:
+) -> Floats32:
     """Features of the second round, [P, len(SECOND_ROUND)]; `unexplained` [M] is 0 for nuclei."""
-    parts = (
-        geometry(pairs, ground),
-        expression(pairs, ground, profiles, owner),
-        around(pairs, ground, profiles),
-        territory(pairs, ground, territories),
-        (unexplained > 0)[pairs.cell][:, None],
-        unexplained[pairs.cell][:, None],
-        np.full((len(pairs.tx), 1), np.log(unexplained_on_slide + 0.01)),
-    )
-    return np.concatenate(parts, 1, dtype=np.float32)
+    out = np.empty((len(pairs.tx), len(SECOND_ROUND)), np.float32)
+    _write_common(pairs, ground, profiles, owner, out)
+    begin = len(FIRST_ROUND)
+    end = begin + len(TERRITORY)
+    out[:, begin:end] = territory(pairs, ground, territories)
+    out[:, end] = (unexplained > 0)[pairs.cell]
+    out[:, end + 1] = unexplained[pairs.cell]
+    out[:, end + 2] = np.log(unexplained_on_slide + 0.01)
+    return out
+
+
+def _write_common(
+    pairs: TilePairs,
+    ground: Ground,
+    profiles: CellProfiles,
+    owner: npt.NDArray[np.int64] | None,
+    out: Floats32,
+) -> None:
+    """Write what both rounds look at into the first columns of `out`."""
+    begin = len(GEOMETRY)
+    end = begin + len(EXPRESSION)
+    geometry(pairs, ground, out[:, :begin])
+    expression(pairs, ground, profiles, owner, out[:, begin:end])
+    out[:, end : len(FIRST_ROUND)] = around(pairs, ground, profiles)
 
 
 def around(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> Floats:
@@ -92,36 +111,55 @@ def around(pairs: TilePairs, ground: Ground, profiles: CellProfiles) -> Floats:
     return np.column_stack([reach, np.broadcast_to(slide, (len(pairs.tx), 3))])
 
 
-def geometry(pairs: TilePairs, ground: Ground) -> Floats:
-    """Distances from the outline, as they are and after stretching space along the tissue's axis, [P, 11]."""
-    chosen = pairs.cells[pairs.cell]
-    distances = [pairs.distance, *(stretched(pairs, ground, power) for power in STRETCH_POWERS)]
-    leads = [np.clip(pairs.ahead(-distance), -FARTHEST, FARTHEST) for distance in distances]
-    offset = np.hypot(*(pairs.positions[pairs.tx] - ground.centres[chosen]).T)
-    return np.column_stack(
-        [
-            *distances,
-            *leads,
-            offset / np.sqrt(ground.areas / np.pi)[chosen],
-            np.log(ground.areas / 40)[chosen],
-            np.log(ground.spacing / 10)[chosen],
-            np.log(ground.axes.ratio)[chosen],
-            np.diff(pairs.first)[pairs.tx] / 8,
-        ]
-    )
+def geometry(pairs: TilePairs, ground: Ground, out: Floats32 | None = None) -> Floats32:
+    """Distances from the outline, as they are and after stretching space along the tissue's axis, [P, 11].
+
+    They are written to `out`, if that is given.
+    """
+    out = np.empty((len(pairs.tx), len(GEOMETRY)), np.float32) if out is None else out
+    cells = pairs.cells
+    outlines = flatten(ground.outlines[cells])
+    owner = np.repeat(np.arange(len(cells)), np.diff(outlines.first))
+    maps = np.stack([_stretching(ground, cells, power) for power in STRETCH_POWERS])
+    ends = outlines.sides.reshape(-1, 2, 2) - ground.centres[cells][owner][:, None]
+    sides = np.einsum("knij,nej->knei", maps[:, owner], ends).reshape(len(maps), -1, 4)
+    of_cell = np.column_stack(
+        [np.log(ground.areas / 40), np.log(ground.spacing / 10), np.log(ground.axes.ratio)]
+    )[cells].astype(np.float32)
+    radius = np.sqrt(ground.areas / np.pi)[cells]
+    where = (pairs.positions, pairs.first, pairs.cell, pairs.distance, ground.centres[cells], radius)
+    warped = (maps, np.ascontiguousarray(sides), outlines.first)
+    over_chunks(lambda i, j: _geometry(i, j, *where, *warped, of_cell, out), len(pairs.tokens))
+    return out
 
 
-def stretched(pairs: TilePairs, ground: Ground, power: float) -> Floats:
-    """Distance [P] after shrinking space along the axis at each nucleus and stretching it across."""
-    outlines, centre = ground.outlines[pairs.cells], ground.centres[pairs.cells]
-    stretch = np.clip(ground.axes.ratio[pairs.cells] ** power, 1.0, MOST_STRETCH)
-    maps = stretching(ground.axes.angle[pairs.cells], stretch)
-    corners, owner = shapely.get_coordinates(outlines, return_index=True)
-    moved = np.einsum("nij,nj->ni", maps[owner], corners - centre[owner])
-    warped = shapely.set_coordinates(outlines.copy(), moved)
-    points = np.einsum("nij,nj->ni", maps[pairs.cell], pairs.positions[pairs.tx] - centre[pairs.cell])
-    every = np.arange(len(pairs.tx))
-    return signed_distance(points[:, 0], points[:, 1], warped, every, pairs.cell).astype(np.float64)
+def _stretching(ground: Ground, cells: npt.NDArray[np.int64], power: float) -> Floats:
+    """Maps [M, 2, 2] that shrink space along the axis at each nucleus and stretch it across."""
+    stretch = np.clip(ground.axes.ratio[cells] ** power, 1.0, MOST_STRETCH)
+    return stretching(ground.axes.angle[cells], stretch)
+
+
+@compiled
+def _geometry(  # type: ignore[no-untyped-def]
+    begin, end, place, first, cell, distance, centre, radius, maps, sides, first_side, of_cell, out
+):
+    """Columns of `GEOMETRY`; sides [stretches, sides, 4] are those around each cell's centre."""
+    n_distances = 1 + len(maps)
+    for i in range(begin, end):
+        for p in range(first[i], first[i + 1]):
+            c = cell[p]
+            x, y = place[i, 0] - centre[c, 0], place[i, 1] - centre[c, 1]
+            out[p, 0] = distance[p]
+            for k in range(len(maps)):
+                at_x = maps[k, c, 0, 0] * x + maps[k, c, 0, 1] * y
+                at_y = maps[k, c, 1, 0] * x + maps[k, c, 1, 1] * y
+                out[p, 1 + k] = signed_to(at_x, at_y, sides[k], first_side[c], first_side[c + 1])
+            out[p, 2 * n_distances] = np.sqrt(x * x + y * y) / radius[c]
+            for column in range(3):
+                out[p, 2 * n_distances + 1 + column] = of_cell[c, column]
+            out[p, 2 * n_distances + 4] = (first[i + 1] - first[i]) / 8
+        for column in range(n_distances):
+            ahead(out, first[i], first[i + 1], column, -1.0, FARTHEST, out, n_distances + column)
 
 
 def expression(
@@ -129,32 +167,32 @@ def expression(
     ground: Ground,
     profiles: CellProfiles,
     owner: npt.NDArray[np.int64] | None = None,
-) -> Floats:
+    out: Floats32 | None = None,
+) -> Floats32:
     """Log likelihood ratios of the own gene and of the neighbours' genes, [P, 13].
 
     `owner` [N] is the cell, as its number in the tile, among whose counts each transcript stands; a
     transcript is never evidence for its own cell by having been counted. By default that is the nucleus.
+    They are written to `out`, if that is given.
     """
+    out = np.empty((len(pairs.tx), len(EXPRESSION)), np.float32) if out is None else out
     owner = pairs.nuclear if owner is None else owner
-    ratios, ratios_without = profiles.log_ratios(pairs.cells)
-    evidence = np.zeros((len(pairs.tx), 7))
-    centre = ground.centres[pairs.cells]
+    ratios = profiles.log_ratios(pairs.cells)
+    membership = profiles.membership[pairs.cells].astype(np.float32)
+    depth = np.log1p(profiles.depth[pairs.cells]).astype(np.float32)
     lists = (pairs.first, pairs.cell, pairs.neighbours, pairs.first_neighbour)
-    arguments = (*lists, pairs.tokens, owner, ratios, ratios_without, pairs.positions, centre, evidence)
-    over_chunks(lambda i, j: _evidence(i, j, *arguments), len(pairs.tokens))
-    by_type = np.zeros((len(pairs.tokens), len(profiles.types)))
-    others = (pairs.neighbours, pairs.first_neighbour, pairs.tokens, profiles.type_ratios, by_type)
-    over_chunks(lambda i, j: _by_type(i, j, *others), len(pairs.tokens))
-    best = by_type.max(1)[pairs.tx]
-    membership = profiles.membership[pairs.cells[pairs.cell]]
-    of_own_type = np.einsum("pk,pk->p", by_type[pairs.tx], membership)
-    leads = [np.clip(pairs.ahead(evidence[:, column]), -STRONGEST, STRONGEST) for column in (0, 2, 3)]
-    depth = profiles.depth[pairs.cells[pairs.cell]]
-    return np.column_stack([evidence, *leads, best - of_own_type, best - evidence[:, 3], np.log1p(depth)])
+    where = (pairs.tokens, owner, pairs.positions, ground.centres[pairs.cells])
+    of_types = (np.ascontiguousarray(profiles.type_ratios.T), membership)
+    arguments = (*lists, *where, *ratios, *of_types, depth, out)
+    over_chunks(lambda i, j: _expression(i, j, *arguments), len(pairs.tokens))
+    return out
 
 
-@compiled
-def _evidence(  # type: ignore[no-untyped-def]
+LISTENED = ("nsz", "contract", "reassoc")
+
+
+@partial(compiled, fastmath=set(LISTENED))
+def _expression(  # type: ignore[no-untyped-def]
     begin,
     end,
     first,
@@ -163,50 +201,88 @@ def _evidence(  # type: ignore[no-untyped-def]
     first_neighbour,
     token,
     owner,
-    ratios,
-    without,
     place,
     centre,
+    ratios,
+    without,
+    type_ratios,
+    membership,
+    depth,
     out,
 ):
+    """Columns of `EXPRESSION`."""
+    zero, most = np.float32(0), max(NEIGHBOURS, 1)
+    ways, values = np.empty((2, most), np.float32), np.empty(most, np.float32)
+    gene, owners = np.empty(most, np.int64), np.empty(most, np.int64)
+    by_type = np.empty(type_ratios.shape[1], np.float32)
     for i in range(begin, end):
+        if first[i] == first[i + 1]:
+            continue
+        start, n = first_neighbour[i], first_neighbour[i + 1] - first_neighbour[i]
+        for e in range(n):
+            j = neighbours[start + e]
+            dx, dy = place[j, 0] - place[i, 0], place[j, 1] - place[i, 1]
+            length = np.sqrt(dx * dx + dy * dy) + 1e-6
+            ways[0, e], ways[1, e] = dx / length, dy / length
+            gene[e], owners[e] = token[j], owner[j]
+        best = _by_type(gene[: min(n, OF_TYPES)], type_ratios, by_type)
         for p in range(first[i], first[i + 1]):
             c = cell[p]
-            toward_x, toward_y = centre[c, 0] - place[i, 0], centre[c, 1] - place[i, 1]
-            length = np.sqrt(toward_x**2 + toward_y**2) + 1e-6
-            total, inside, toward, n_toward, away, n_away, n = 0.0, 0, 0.0, SIDE_PRIOR, 0.0, SIDE_PRIOR, 0
-            for e in range(first_neighbour[i], first_neighbour[i + 1]):
-                j = neighbours[e]
-                value = without[c, token[j]] if owner[j] == c else ratios[c, token[j]]
-                n += 1
-                total += value
-                if owner[j] == c and n <= IN_NUCLEUS:
-                    inside += 1
-                if n <= NEAR:
-                    out[p, 1] = total / n
-                if n <= MIDDLE:
-                    out[p, 2] = total / n
-                dx, dy = place[j, 0] - place[i, 0], place[j, 1] - place[i, 1]
-                cosine = (dx * toward_x + dy * toward_y) / ((np.sqrt(dx**2 + dy**2) + 1e-6) * length)
-                if cosine > SIDE:
-                    toward += value
-                    n_toward += 1
-                elif cosine < -SIDE:
-                    away += value
-                    n_away += 1
+            for e in range(n):
+                values[e] = ratios[c, gene[e]]
+            inside = 0
+            for e in range(n):
+                if owners[e] == c:
+                    values[e] = without[c, gene[e]]
+                    inside += e < IN_NUCLEUS
+            dx, dy = centre[c, 0] - place[i, 0], centre[c, 1] - place[i, 1]
+            length = np.sqrt(dx * dx + dy * dy) + 1e-6
+            to_x, to_y = np.float32(dx / length), np.float32(dy / length)
+            toward, n_toward, away, n_away = zero, 0, zero, 0
+            for e in range(n):
+                cosine = ways[0, e] * to_x + ways[1, e] * to_y
+                toward += values[e] if cosine > SIDE else zero
+                n_toward += cosine > SIDE
+                away += values[e] if cosine < -SIDE else zero
+                n_away += cosine < -SIDE
+            near, middle, every = _sums(values, n)
+            own_type = zero
+            for t in range(len(by_type)):
+                own_type += by_type[t] * membership[c, t]
             out[p, 0] = without[c, token[i]] if owner[i] == c else ratios[c, token[i]]
-            out[p, 3] = total / max(n, 1)
-            out[p, 4] = toward / n_toward
-            out[p, 5] = away / n_away
+            out[p, 1] = near / max(min(n, NEAR), 1)
+            out[p, 2] = middle / max(min(n, MIDDLE), 1)
+            out[p, 3] = every / max(n, 1)
+            out[p, 4] = toward / (n_toward + SIDE_PRIOR)
+            out[p, 5] = away / (n_away + SIDE_PRIOR)
             out[p, 6] = inside / IN_NUCLEUS
+            out[p, 10] = best - own_type
+            out[p, 11] = best - out[p, 3]
+            out[p, 12] = depth[c]
+        for number in range(len(LED)):
+            ahead(out, first[i], first[i + 1], LED[number], 1.0, STRONGEST, out, 7 + number)
 
 
 @compiled
-def _by_type(begin, end, neighbours, first_neighbour, token, type_ratios, out):  # type: ignore[no-untyped-def]
-    """Mean log likelihood ratio of the nearest neighbours' genes under each type."""
-    for i in range(begin, end):
-        last = min(first_neighbour[i] + OF_TYPES, first_neighbour[i + 1])
-        n = max(last - first_neighbour[i], 1)
-        for t in range(type_ratios.shape[0]):
-            for e in range(first_neighbour[i], last):
-                out[i, t] += type_ratios[t, token[neighbours[e]]] / n
+def _sums(values, n):  # type: ignore[no-untyped-def]
+    """Of the nearest, of more and of all n values."""
+    near = middle = every = np.float32(0)
+    for e in range(min(n, NEAR)):
+        near += values[e]
+    for e in range(min(n, MIDDLE)):
+        middle += values[e]
+    for e in range(n):
+        every += values[e]
+    return near, middle, every
+
+
+@compiled
+def _by_type(genes, type_ratios, by_type):  # type: ignore[no-untyped-def]
+    """Mean log likelihood ratio of genes under each type; returns that of the best."""
+    by_type[:] = 0
+    for gene in genes:
+        for t in range(len(by_type)):
+            by_type[t] += type_ratios[gene, t]
+    for t in range(len(by_type)):
+        by_type[t] /= max(len(genes), 1)
+    return by_type.max()

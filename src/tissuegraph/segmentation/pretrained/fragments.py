@@ -128,7 +128,10 @@ def in_cores(positions: Floats, middles: Floats, sizes: Sizes) -> Indices:
 def with_fragments(survey: Survey, middles: Floats, sizes: Sizes) -> Survey:
     """The survey with a disc as large as the typical nucleus for every fragment, after the nuclei."""
     discs = shapely.buffer(shapely.points(middles), sizes.radius, quad_segs=4)
-    names = np.array([f"{NAME}{number}" for number in range(1, len(middles) + 1)], object)
+    name = NAME
+    while any(str(nucleus).startswith(name) for nucleus in survey.boundary_ids):
+        name = f"other-{name}"  # as in the cells of an earlier run, given as nuclei
+    names = np.array([f"{name}{number}" for number in range(1, len(middles) + 1)], object)
     return replace(
         survey,
         outlines=np.concatenate([survey.outlines, discs]),

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save
 
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
-from tissuegraph.nn.neighbour_lists import NeighbourLists
-from tissuegraph.nn.pairs import LEARNT, PairNet, log_probabilities
+from tissuegraph.nn.pairs import LEARNT, PairNet
 from tissuegraph.segmentation.pretrained.evidence import FIRST_ROUND, SECOND_ROUND
-from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
 
 KIND, FORMAT = "pairs", 2
 SHIPPED = Path(__file__).parent / "weights"
 """The model that comes with the package."""
-AT_A_TIME = 20_000
-"""Transcripts whose pairs go through the network at a time."""
 
 
 @dataclass(frozen=True)
@@ -107,41 +100,3 @@ def _network(tensors: dict[str, torch.Tensor], name: str, features: int, attenti
     network = PairNet(features, len(state["encode.0.bias"]), len(layers), heads, attention)
     network.load_state_dict(state)
     return network.eval()
-
-
-@torch.inference_mode()
-def probabilities(
-    network: PairNet,
-    features: npt.NDArray[np.float32],
-    pairs: TilePairs,
-    place: npt.NDArray[np.float32] | None = None,
-    heard: NeighbourLists | None = None,
-) -> tuple[Floats, Floats]:
-    """Probability of each pair [P] and of none [N].
-
-    features [P, F]; place [P, 2] and `heard` are for a network with layers, see `PairNet.forward`.
-    """
-    hidden = torch.empty(len(pairs.tx), network.width)
-    for number, tx, chosen in _parts(pairs):
-        start = network.encoded(torch.from_numpy(features[chosen]))
-        hidden[chosen] = network.compared(0, start, tx, number)
-    for layer in range(len(network.listen)):
-        where = None if place is None else torch.from_numpy(place)
-        hidden = network.heard(layer, hidden, where, heard)
-        for number, tx, chosen in _parts(pairs):
-            hidden[chosen] = network.compared(layer + 1, hidden[chosen], tx, number)
-    q, q_none = np.zeros(len(pairs.tx)), np.ones(len(pairs.tokens))
-    begin = 0
-    for number, tx, chosen in _parts(pairs):
-        of_pairs, of_none = log_probabilities(*network.decided(hidden[chosen], tx, number), tx)
-        q[chosen], q_none[begin : begin + number] = of_pairs.exp().numpy(), of_none.exp().numpy()
-        begin += number
-    return q, q_none
-
-
-def _parts(pairs: TilePairs) -> Iterator[tuple[int, torch.Tensor, slice]]:
-    """Some transcripts at a time: how many, and of their pairs the transcript and where they stand."""
-    for start in range(0, len(pairs.tokens), AT_A_TIME):
-        end = min(start + AT_A_TIME, len(pairs.tokens))
-        chosen = slice(int(pairs.first[start]), int(pairs.first[end]))
-        yield end - start, torch.from_numpy(pairs.tx[chosen] - start), chosen

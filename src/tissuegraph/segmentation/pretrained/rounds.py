@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,12 @@ from scipy.spatial import cKDTree
 
 from tissuegraph import keys
 from tissuegraph.io.profiles import ReferenceProfiles
-from tissuegraph.metrics.segmentation import count_matrix
+from tissuegraph.nn.pair_inference import infer
 from tissuegraph.nn.pairs import PairNet
+from tissuegraph.parallel import in_order
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
+from tissuegraph.segmentation.pretrained.cell_counts import CellCounts, total
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
 from tissuegraph.segmentation.pretrained.evidence import first_evidence, second_evidence
 from tissuegraph.segmentation.pretrained.fragments import (
@@ -27,15 +29,23 @@ from tissuegraph.segmentation.pretrained.fragments import (
     with_fragments,
 )
 from tissuegraph.segmentation.pretrained.ground import Ground, ground_of
-from tissuegraph.segmentation.pretrained.model import PairModel, probabilities
+from tissuegraph.segmentation.pretrained.model import PairModel
 from tissuegraph.segmentation.pretrained.params import (
     HEARD,
     NEIGHBOUR_DISTANCE,
     SURE,
 )
 from tissuegraph.segmentation.pretrained.start import Start
-from tissuegraph.segmentation.pretrained.territories import Territories
-from tissuegraph.segmentation.pretrained.tile_pairs import Floats, Indices, TilePairs, pairs_heard, read_pairs
+from tissuegraph.segmentation.pretrained.territories import Territories, moments_of
+from tissuegraph.segmentation.pretrained.tile_pairs import (
+    Floats,
+    Floats32,
+    Indices,
+    TilePairs,
+    pairs_heard,
+    read_pairs,
+)
+from tissuegraph.segmentation.stages import Progress, no_progress
 from tissuegraph.segmentation.tile_graphs import gene_tokens, inside
 from tissuegraph.tiles.plan import Tile, grown
 from tissuegraph.tiles.store import TileStore
@@ -90,13 +100,31 @@ class _Tally:
     transcripts: int
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What one tile found in the first round.
+
+    Of its core's transcripts: their rows, the cell whose profile each counts for (`NONE`, `OPEN`) and, of
+    those, the genes; of its cells: where they lie; its fragments; and how much is unexplained.
+    """
+
+    rows: npt.NDArray[np.uint64]
+    owner: npt.NDArray[np.int32]
+    counts: CellCounts
+    cells: Indices
+    moments: Floats
+    fragments: Fragments
+    q_none: float
+
+
 def first_round(
     network: PairNet,
     store: TileStore,
     begin: Start,
-    tiles: Iterable[Tile],
+    tiles: Collection[Tile],
     owner: npt.NDArray[np.int32],
     *,
+    progress: Progress = no_progress,
     seed: int = 0,
     reference: ReferenceProfiles | None = None,
 ) -> FirstRound:
@@ -104,35 +132,53 @@ def first_round(
 
     `owner` [rows of the source] is filled.
     """
-    counts = sparse.csr_matrix(begin.profiles.counts.shape)
-    sums, fragments = np.zeros((len(begin.survey.outlines), 6)), []
-    q_none_sum, transcripts = 0.0, 0
-    for tile in tiles:
-        pairs = read_pairs(store, begin.survey, grown(tile.core, NEIGHBOUR_DISTANCE + begin.sizes.reach))
-        core = inside(pairs.positions, tile.core)
-        if not core.any():
-            continue
-        q, q_none = probabilities(network, first_evidence(pairs, begin.ground, begin.profiles), pairs)
-        sure = np.flatnonzero((q > SURE) & core[pairs.tx])
-        cell, tx = pairs.cells[pairs.cell[sure]], pairs.tx[sure]
-        counts = counts + count_matrix(cell, pairs.tokens[tx], *counts.shape)
-        sums += Territories.of(pairs, q, begin.ground, core).sums
-        fragments.append(find_fragments(pairs.positions, q_none, core, begin.sizes))
-        q_none_sum, transcripts = q_none_sum + float(q_none[core].sum()), transcripts + int(core.sum())
-        owner[pairs.rows[core]] = np.where(q_none[core] > UNEXPLAINED, OPEN, NONE)
-        owner[pairs.rows[tx]] = cell
-    tally = _Tally(counts, sums, Fragments.joined(fragments), q_none_sum, transcripts)
-    cores = _fill_cores(store, begin, tally.fragments, owner)
+    moments = np.zeros((len(begin.survey.outlines), 6))
+    counts, fragments, q_none, transcripts = [], [], 0.0, 0
+    looks = in_order(lambda tile: _look(network, store, begin, tile), tiles)
+    for look in progress(looks, "assigning transcripts, first round", len(tiles)):
+        owner[look.rows] = look.owner
+        moments[look.cells] += look.moments
+        counts.append(look.counts)
+        fragments.append(look.fragments)
+        q_none, transcripts = q_none + look.q_none, transcripts + len(look.rows)
+    shape = begin.profiles.counts.shape
+    tally = _Tally(total(counts, shape), moments, Fragments.joined(fragments), q_none, transcripts)
+    cores = _fill_cores(store, begin, tiles, tally.fragments, owner)
     return _conclude(begin, tally, cores, owner, seed, reference)
 
 
+def _look(network: PairNet, store: TileStore, begin: Start, tile: Tile) -> _Look:
+    """Assign the transcripts of a tile, and of as much around it as decides on its fragments."""
+    pairs = read_pairs(store, begin.survey, grown(tile.core, begin.sizes.reach))
+    core = inside(pairs.positions, tile.core)
+    q, q_none = infer(network, first_evidence(pairs, begin.ground, begin.profiles), pairs.first)
+    near = inside(pairs.positions, grown(tile.core, begin.sizes.reach))
+    sure = np.flatnonzero((q > SURE) & core[pairs.tx])
+    cell, tx = pairs.cells[pairs.cell[sure]], pairs.tx[sure]
+    owner = np.where(q_none > UNEXPLAINED, OPEN, NONE).astype(np.int32)
+    owner[tx] = cell
+    return _Look(
+        rows=pairs.rows[core],
+        owner=owner[core],
+        counts=CellCounts.of(cell, pairs.tokens[tx]),
+        cells=pairs.cells,
+        moments=moments_of(pairs, q, begin.ground, core),
+        fragments=find_fragments(pairs.positions[near], q_none[near], core[near], begin.sizes),
+        q_none=float(q_none[core].sum(dtype=np.float64)),
+    )
+
+
 def _fill_cores(
-    store: TileStore, begin: Start, fragments: Fragments, owner: npt.NDArray[np.int32]
+    store: TileStore,
+    begin: Start,
+    tiles: Collection[Tile],
+    fragments: Fragments,
+    owner: npt.NDArray[np.int32],
 ) -> sparse.csr_matrix:
     """Give what no nucleus explains to the fragment in whose core it lies, and count it, [F, G]."""
     n_nuclei, shape = len(begin.survey.outlines), (len(fragments.middles), len(begin.survey.genes))
-    counts = sparse.csr_matrix(shape)
-    for tile in store.tiles:
+    counts = []
+    for tile in tiles:
         table = store.read(tile.core)
         unexplained = owner[table[keys.ROW].to_numpy()] == OPEN
         table = table.filter(pl.Series(unexplained))
@@ -141,8 +187,8 @@ def _fill_cores(
         held = fragment >= 0
         owner[table[keys.ROW].to_numpy()] = np.where(held, n_nuclei + fragment, NONE)
         gene = gene_tokens(table[keys.GENE], begin.survey.genes)[held]
-        counts = counts + count_matrix(fragment[held], gene, *shape)
-    return counts
+        counts.append(CellCounts.of(fragment[held], gene))
+    return total(counts, shape)
 
 
 def _conclude(
@@ -202,18 +248,13 @@ def assign_tile(
     model: PairModel, store: TileStore, before: FirstRound, tile: Tile, min_probability: float
 ) -> pl.DataFrame:
     """Assign the transcripts of a tile's core; the columns of `segmentation.predict.RESULT_SCHEMA`."""
-    heard_from = (1 + len(model.second.listen)) * NEIGHBOUR_DISTANCE
+    heard_from = len(model.second.listen) * NEIGHBOUR_DISTANCE
     pairs = read_pairs(store, before.survey, grown(tile.core, heard_from))
     core = inside(pairs.positions, tile.core)
     if not core.any():
         return pl.DataFrame(schema=RESULT_SCHEMA)
-    q, _ = probabilities(
-        model.second,
-        second_features(pairs, before),
-        pairs,
-        place_in_cell(pairs, before.ground),
-        pairs_heard(pairs, HEARD),
-    )
+    features, place = second_features(pairs, before), place_in_cell(pairs, before.ground)
+    q, _ = infer(model.second, features, pairs.first, place, pairs_heard(pairs, HEARD), core)
     cell, probability = most_likely(pairs, q, min_probability)
     columns = {
         keys.ROW: pairs.rows,
@@ -227,7 +268,7 @@ def assign_tile(
     return pl.DataFrame(columns).filter(pl.Series(core)).cast(RESULT_SCHEMA)  # type: ignore[arg-type]
 
 
-def most_likely(pairs: TilePairs, q: Floats, min_probability: float) -> tuple[Indices, Floats]:
+def most_likely(pairs: TilePairs, q: Floats32, min_probability: float) -> tuple[Indices, Floats]:
     """The likeliest cell [N] (number on the slide, -1 where none is likely enough), and its probability."""
     best = np.full(len(pairs.tokens), -1.0)
     np.maximum.at(best, pairs.tx, q)

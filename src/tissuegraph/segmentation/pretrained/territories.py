@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tissuegraph.segmentation.pretrained.ground import Ground
-from tissuegraph.segmentation.pretrained.tile_pairs import Floats, TilePairs
+from tissuegraph.segmentation.pretrained.tile_pairs import Floats, Floats32, TilePairs
 
 TERRITORY = ("distance from the cell's middle in its standard deviations", "log area", "log transcripts")
 LISTENED = 0.3
@@ -32,14 +32,21 @@ class Territories:
     sums: Floats
 
     @classmethod
-    def of(cls, pairs: TilePairs, q: Floats, ground: Ground, counted: npt.NDArray[np.bool_]) -> Territories:
-        """Sum over the transcripts that are `counted` [N]; the sums of tiles can be added."""
-        used = np.flatnonzero(counted[pairs.tx] & (q > LISTENED))
-        cell = pairs.cells[pairs.cell[used]]
-        x, y = (pairs.positions[pairs.tx[used]] - ground.centres[cell]).T
-        parts = (np.ones(len(used)), x, y, x * x, y * y, x * y)
-        size = len(ground.centres)
-        return cls(np.column_stack([np.bincount(cell, q[used] * part, size) for part in parts]))
+    def of(cls, pairs: TilePairs, q: Floats32, ground: Ground, counted: npt.NDArray[np.bool_]) -> Territories:
+        """Those of a tile alone, from the transcripts that are `counted` [N]."""
+        sums = np.zeros((len(ground.centres), 6))
+        sums[pairs.cells] = moments_of(pairs, q, ground, counted)
+        return cls(sums)
+
+
+def moments_of(pairs: TilePairs, q: Floats32, ground: Ground, counted: npt.NDArray[np.bool_]) -> Floats:
+    """The sums over a tile's transcripts that are `counted` [N], of its cells, [len(pairs.cells), 6]."""
+    used = np.flatnonzero(counted[pairs.tx] & (q > LISTENED))
+    cell, weight = pairs.cell[used], q[used].astype(np.float64)
+    x, y = (pairs.positions[pairs.tx[used]] - ground.centres[pairs.cells[cell]]).T
+    parts = (np.ones(len(used)), x, y, x * x, y * y, x * y)
+    size = len(pairs.cells)
+    return np.column_stack([np.bincount(cell, weight * part, size) for part in parts])
 
 
 def territory(pairs: TilePairs, ground: Ground, territories: Territories) -> Floats:

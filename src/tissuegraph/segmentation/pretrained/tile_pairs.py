@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tissuegraph import keys
 from tissuegraph.graph.candidates import candidate_pairs
-from tissuegraph.graph.neighbours import nearest_neighbours
+from tissuegraph.graph.neighbours import nearest_lists
 from tissuegraph.nn.neighbour_lists import NeighbourLists
 from tissuegraph.parallel import compiled, over_chunks
 from tissuegraph.segmentation.pretrained.params import (
@@ -19,13 +19,14 @@ from tissuegraph.segmentation.pretrained.params import (
     NEIGHBOURS,
     NUCLEAR_DISTANCE,
 )
-from tissuegraph.segmentation.tile_graphs import gene_tokens
+from tissuegraph.segmentation.tile_graphs import gene_tokens, inside
 from tissuegraph.tiles.plan import Bounds, grown
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import Survey
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class TilePairs:
         [E], [N + 1]: the transcripts that each listens to, nearest first.
     reach
         [N]: um to the tenth of them, or the farthest that is looked for.
+    nuclear
+        [N]: the nucleus in or near which each transcript lies (its number in `cells`), -1 = none.
     """
 
     rows: npt.NDArray[np.uint64]
@@ -57,15 +60,11 @@ class TilePairs:
     first: Indices
     tx: Indices
     cell: Indices
-    distance: Floats
-    neighbours: Indices
+    distance: Floats32
+    neighbours: npt.NDArray[np.int32]
     first_neighbour: Indices
     reach: Floats
-
-    @property
-    def nuclear(self) -> Indices:
-        """The nucleus in or near which each transcript lies, -1 = none, [N]."""
-        return self.nearest(NUCLEAR_DISTANCE)
+    nuclear: Indices
 
     def nearest(self, distance: float, is_nucleus: npt.NDArray[np.bool_] | None = None) -> Indices:
         """The nearest candidate of each transcript if near enough, else -1, as its number in the tile, [N].
@@ -80,23 +79,18 @@ class TilePairs:
         nearest[self.tx[chosen]] = self.cell[chosen]
         return nearest
 
-    def ahead(self, values: Floats) -> Floats:
-        """How far each pair's value is above that of the best other candidate, [P]; infinite without one."""
-        result = np.empty(len(values))
-        over_chunks(lambda i, j: _ahead(i, j, self.first, values, result), len(self.tokens))
-        return result
-
 
 def read_pairs(store: TileStore, survey: Survey, bounds: Bounds) -> TilePairs:
     """Read the transcripts within `bounds`, and find their pairs and neighbours.
 
-    The pairs are whole; the neighbours are those of transcripts `NEIGHBOUR_DISTANCE` inside the bounds.
+    Those that only these listen to, up to `NEIGHBOUR_DISTANCE` around, are there without pairs.
     """
-    table = store.read(bounds)
+    table = store.read(grown(bounds, NEIGHBOUR_DISTANCE))
     numbers = survey.outlines_in(grown(bounds, MAX_DISTANCE))
     tokens = gene_tokens(table[keys.GENE], survey.genes)
     rows, positions = table[keys.ROW].to_numpy(), table.select(keys.X, keys.Y).to_numpy().astype(np.float64)
-    return tile_pairs(rows, tokens, positions, numbers.astype(np.int64), survey.outlines[numbers])
+    outlines = survey.outlines[numbers]
+    return tile_pairs(rows, tokens, positions, numbers.astype(np.int64), outlines, inside(positions, bounds))
 
 
 def tile_pairs(
@@ -105,29 +99,37 @@ def tile_pairs(
     positions: Floats,
     cells: Indices,
     outlines: npt.NDArray[np.object_],
+    asked: npt.NDArray[np.bool_] | None = None,
 ) -> TilePairs:
-    """Find the candidate pairs and the neighbours of transcripts; see `TilePairs`."""
-    x, y = positions.T
+    """Find candidate pairs and neighbours of the transcripts that are `asked` [N]; see `TilePairs`."""
+    asked = np.ones(len(tokens), np.bool_) if asked is None else asked
+    number = np.flatnonzero(asked)
+    x, y = positions[number].T
     tx, cell, distance = candidate_pairs(x, y, outlines, k=CANDIDATES, max_distance=MAX_DISTANCE)
-    edges = nearest_neighbours(positions, NEIGHBOURS, NEIGHBOUR_DISTANCE)
-    every = np.arange(len(tokens) + 1)
-    first_neighbour = np.searchsorted(edges[1], every)
-    return TilePairs(
+    first_neighbour, neighbours = nearest_lists(positions, NEIGHBOURS, NEIGHBOUR_DISTANCE, asked)
+    pairs = TilePairs(
         rows=rows,
         tokens=tokens,
         positions=positions,
         cells=cells,
-        first=np.searchsorted(tx, every),
-        tx=tx,
+        first=np.searchsorted(number[tx], np.arange(len(tokens) + 1)),
+        tx=number[tx],
         cell=cell,
-        distance=distance.astype(np.float64),
-        neighbours=edges[0],
+        distance=distance,
+        neighbours=neighbours,
         first_neighbour=first_neighbour,
-        reach=_distance_to_tenth(positions, edges[0], first_neighbour),
+        reach=_distance_to_tenth(positions, neighbours, first_neighbour),
+        nuclear=np.full(len(tokens), -1),
     )
+    pairs.nuclear[:] = pairs.nearest(NUCLEAR_DISTANCE)
+    rim = np.flatnonzero(~asked)
+    x, y = positions[rim].T
+    near, nucleus, _ = candidate_pairs(x, y, outlines, k=1, max_distance=NUCLEAR_DISTANCE)
+    pairs.nuclear[rim[near]] = nucleus
+    return pairs
 
 
-def _distance_to_tenth(positions: Floats, neighbours: Indices, first: Indices) -> Floats:
+def _distance_to_tenth(positions: Floats, neighbours: npt.NDArray[np.int32], first: Indices) -> Floats:
     reach = np.full(len(positions), NEIGHBOUR_DISTANCE)
     tenth = first[:-1] + 9
     has = tenth < first[1:]
@@ -136,50 +138,47 @@ def _distance_to_tenth(positions: Floats, neighbours: Indices, first: Indices) -
 
 
 @compiled
-def _ahead(begin, end, first, values, result):  # type: ignore[no-untyped-def]
-    for i in range(begin, end):
-        for p in range(first[i], first[i + 1]):
-            best = -np.inf
-            for q in range(first[i], first[i + 1]):
-                if q != p and values[q] > best:
-                    best = values[q]
-            result[p] = values[p] - best
+def ahead(values, begin, end, column, sign, most, out, to):  # type: ignore[no-untyped-def]
+    """How far each pair's value is above that of the best other candidate of its transcript, at most `most`.
+
+    values [P, columns], of which `sign * values[begin:end, column]` is looked at; out [P, columns].
+    """
+    first, second, at = -np.inf, -np.inf, begin
+    for p in range(begin, end):
+        value = sign * values[p, column]
+        if value > first:
+            first, second, at = value, first, p
+        elif value > second:
+            second = value
+    for p in range(begin, end):
+        rival = second if p == at else first
+        out[p, to] = min(max(sign * values[p, column] - rival, -most), most)
 
 
 def pairs_heard(pairs: TilePairs, k: int) -> NeighbourLists:
     """For each pair, those of the transcript's `k` nearest neighbours with the same cell."""
     lists = (pairs.first, pairs.cell, pairs.neighbours, pairs.first_neighbour)
     counts = np.zeros(len(pairs.tx) + 1, np.int64)
-    over_chunks(lambda i, j: _count_heard(i, j, *lists, k, counts), len(pairs.tokens))
-    pointer = np.cumsum(counts)
-    heard = np.empty(pointer[-1], np.int32)
-    over_chunks(lambda i, j: _list_heard(i, j, *lists, k, pointer, heard), len(pairs.tokens))
-    return NeighbourLists(pointer, heard, len(pairs.tx))
+    heard = np.empty((len(pairs.tx), k), np.int32)
+    over_chunks(lambda i, j: _list_heard(i, j, *lists, heard, counts), len(pairs.tokens))
+    return NeighbourLists(np.cumsum(counts), heard[np.arange(k) < counts[1:, None]], len(pairs.tx))
 
 
 @compiled
-def _count_heard(begin, end, first, cell, neighbours, first_neighbour, k, counts):  # type: ignore[no-untyped-def]
+def _list_heard(begin, end, first, cell, neighbours, first_neighbour, heard, counts):  # type: ignore[no-untyped-def]
     for i in range(begin, end):
-        last = min(first_neighbour[i] + k, first_neighbour[i + 1])
-        for p in range(first[i], first[i + 1]):
-            for e in range(first_neighbour[i], last):
-                j = neighbours[e]
-                for q in range(first[j], first[j + 1]):
-                    if cell[q] == cell[p]:
-                        counts[p + 1] += 1
-                        break
-
-
-@compiled
-def _list_heard(begin, end, first, cell, neighbours, first_neighbour, k, pointer, heard):  # type: ignore[no-untyped-def]
-    for i in range(begin, end):
-        last = min(first_neighbour[i] + k, first_neighbour[i + 1])
-        for p in range(first[i], first[i + 1]):
-            place = pointer[p]
-            for e in range(first_neighbour[i], last):
-                j = neighbours[e]
-                for q in range(first[j], first[j + 1]):
-                    if cell[q] == cell[p]:
-                        heard[place] = q
-                        place += 1
-                        break
+        own = first[i + 1] - first[i]
+        last = min(first_neighbour[i] + heard.shape[1], first_neighbour[i + 1])
+        for e in range(first_neighbour[i], last):
+            j = neighbours[e]
+            for rank in range(own):
+                p = first[i] + rank
+                # neighbours mostly have the same candidates in the same order
+                q = first[j] + rank
+                if q >= first[j + 1] or cell[q] != cell[p]:
+                    q = first[j]
+                    while q < first[j + 1] and cell[q] != cell[p]:
+                        q += 1
+                if q < first[j + 1]:
+                    heard[p, counts[p + 1]] = q
+                    counts[p + 1] += 1
