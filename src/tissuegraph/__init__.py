@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
     from tissuegraph.domains.cluster import cluster_domains
+    from tissuegraph.domains.genes import mark_variable_genes
+    from tissuegraph.domains.harmony import harmonize
     from tissuegraph.domains.params import StagateParams
     from tissuegraph.domains.sections import read_section
     from tissuegraph.domains.stagate import stagate, stagate_transform
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tissuegraph.nn.lit import LitSegger
     from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
+    from tissuegraph.runs.domains import find_domains
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import dataset, predict, segment, train
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
@@ -52,7 +55,10 @@ __all__ = [
     "dataset",
     "errors",
     "evaluate",
+    "find_domains",
+    "harmonize",
     "load_stagate",
+    "mark_variable_genes",
     "metrics",
     "plot",
     "predict",
@@ -89,7 +95,10 @@ _SOURCES = {
     "dataset": "tissuegraph.segmentation.commands",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
+    "find_domains": "tissuegraph.runs.domains",
+    "harmonize": "tissuegraph.domains.harmony",
     "load_stagate": "tissuegraph.domains.stagate_model",
+    "mark_variable_genes": "tissuegraph.domains.genes",
     "metrics": "tissuegraph.metrics.segmentation",
     "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",
