@@ -64,9 +64,11 @@ def port_model(folder: Path) -> Any:
 class Port:
     """The port's network and the loop that it trains in."""
 
-    def __init__(self, folder: Path, matrix: sparse.csr_matrix, graph: sparse.csr_matrix) -> None:
-        torch.manual_seed(SEED)
-        self.x = torch.FloatTensor(matrix.toarray())
+    def __init__(
+        self, folder: Path, matrix: sparse.csr_matrix, graph: sparse.csr_matrix, seed: int = SEED
+    ) -> None:
+        torch.manual_seed(seed)
+        self.x = torch.FloatTensor(matrix.toarray() if sparse.issparse(matrix) else matrix)
         edges = (graph + sparse.identity(graph.shape[0])).nonzero()
         self.edges = torch.LongTensor(np.array(edges))
         self.network = port_model(folder)([matrix.shape[1], 512, 30])

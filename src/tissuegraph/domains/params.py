@@ -11,6 +11,7 @@ from tissuegraph.errors import InputError
 CHOICES = {
     "nonlinearity": ("elu", "none"),
     "loss": ("mse", "frobenius", "row_norms"),
+    "attention": ("learned", "uniform"),
     "initialisation": ("xavier_normal", "glorot_uniform"),
 }
 POSITIVE = ("epochs", "learning_rate", "gradient_clipping", "pre_resolution")
@@ -46,6 +47,8 @@ class StagateParams:
     loss: str = "mse"
     """Mean squared error ("mse", the PyG port), Frobenius norm ("frobenius", the TensorFlow port) or sum of
     the norms of rows ("row_norms", the paper)."""
+    attention: str = "learned"
+    """"learned", or "uniform": every neighbour counts alike, which shows what attention is worth."""
     alpha: float = 0.0
     """Share of the attention between cells of one type only, 0 to 1."""
     pre_labels: str | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
+from torch import nn
 
 from tissuegraph import keys
 from tissuegraph.domains.components import Components, Moments
@@ -113,7 +114,7 @@ def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> StagateM
 
 def new_network(params: StagateParams, num_inputs: int, generator: torch.Generator | None = None) -> Stagate:
     """Build an untrained network."""
-    return Stagate(
+    network = Stagate(
         num_inputs,
         *params.hidden_dims,
         alpha=params.alpha,
@@ -121,6 +122,10 @@ def new_network(params: StagateParams, num_inputs: int, generator: torch.Generat
         initialisation=params.initialisation,
         generator=generator,
     )
+    if params.attention == "uniform":
+        for vectors in network.attention_vectors():
+            nn.init.zeros_(vectors.requires_grad_(False))
+    return network
 
 
 def load_stagate(folder: Path | str) -> StagateModel:

@@ -88,6 +88,10 @@ class Stagate(nn.Module):
         self.attention = vectors()
         self.pruned_attention = vectors() if alpha else None
 
+    def attention_vectors(self) -> list[nn.Parameter]:
+        """The vectors [H, 2] that the attention is made of: along all edges, and within types."""
+        return [self.attention] + ([] if self.pruned_attention is None else [self.pruned_attention])
+
     def project(self, rows: SparseRows | Tensor) -> Tensor:
         """`X W0`, [n_2, H]."""
         return product(self.weight0, rows)
