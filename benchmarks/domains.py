@@ -1,8 +1,8 @@
 """Tissue domains against manual labels: ours beside smoothed PCA, uniform weights and the public PyG port.
 
 `python benchmarks/domains.py DATA [--sets 151673 151674 starmap] [--seeds 10] [--methods ...] [--port PORT]
-[--out FILE.json]`, where DATA holds `dlpfc/*.h5ad` and `starmap_mpfc/starmap_mpfc.h5ad`, and PORT is a checkout
-of github.com/QIFEIDKN/STAGATE_pyG. Everything is left at its defaults.
+[--out FILE.json]`, where DATA holds `dlpfc/*.h5ad` and `starmap_mpfc/starmap_mpfc.h5ad`, and PORT is a
+checkout of github.com/QIFEIDKN/STAGATE_pyG. Everything is left at its defaults.
 
 Unlabelled spots stay in the graph and are left out of the score; the number of domains is given. All methods
 are given the same genes and graph, and go through the same `tg.cluster_domains` with the same seed: raw and

@@ -8,8 +8,14 @@ tuple `lanes` is long, which LLVM keeps in registers (see `attention_kernels`).
 from __future__ import annotations
 
 import math
+from functools import partial
 
-from tissuegraph.nn.attention_kernels import compiled, load, store, total, zeros
+from tissuegraph import parallel
+from tissuegraph.nn.attention_kernels import load, store, total, zeros
+
+# sums keep their order: where they may be reordered, LLVM decides at run time, by where the arrays lie, between
+# a loop of vectors and one of numbers, and the last bits change from call to call
+compiled = partial(parallel.compiled, fastmath={"contract"})
 
 
 @compiled

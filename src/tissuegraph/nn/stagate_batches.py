@@ -96,7 +96,8 @@ class Tissue:
     ) -> Batch:
         graph.to(self.device)
         if isinstance(matrix, np.ndarray):
-            rows = torch.from_numpy(matrix).to(self.device)
+            # a copy, as torch aligns its memory: the last bits of a product depend on where its factors lie
+            rows = torch.tensor(matrix, device=self.device)
             return Batch(rows, rows[core].double().square().sum(1).float(), graph)
         sparse_rows = SparseRows(matrix).to(self.device)
         return Batch(sparse_rows, sparse_rows.squared_norms()[core], graph)

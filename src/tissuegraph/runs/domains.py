@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ LARGEST_SEED = 2**32 - 1
 ENDING, PICTURE_ENDING = ".h5ad", ".png"
 DOTS_PER_INCH = 200
 EMBEDDING = "X_stagate"
+GIVEN = f"{keys.DOMAIN}_given"
+"""Where a column of the user's is kept that has the name of our result."""
 
 log = logging.getLogger(__name__)
 
@@ -113,10 +116,16 @@ def find_domains(
     adata = read_section(source, platform=platform, bin_size=size, table=table, section_key=section_key)
     if n_domains is not None and n_domains > adata.n_obs:
         raise InputError(f"{n_domains} domains are wanted of {adata.n_obs:,} cells; ask for fewer")
+    _keep_given(adata)
     settings = {"layer": layer, "section_key": section_key, "device": device, "seed": seed}
     settings |= {"save_attention": save_attention, "save_denoised": save_denoised}
     _embed(adata, stagate, preset, n_genes, settings)
     _cluster(adata, n_domains, section_key, method=method, n_seeds=n_seeds, harmony=harmony, seed=seed)
+    sections = "" if section_key is None else section_key
+    record: dict[str, Any] = {"section": str(source), "section_key": sections, "n_genes": n_genes}
+    record |= {"harmony": harmony, "seed": seed}
+    record |= {"preset": preset or "", "layer": layer or "", "version": version("tissuegraph")}
+    adata.uns[keys.UNS_RUN] = {**adata.uns[keys.UNS_RUN], "domains": record}
     _write(adata, out, picture, section_key)
     log.info("domains: %s, drawn in %s", out, picture.name)
     return out
@@ -170,6 +179,13 @@ def _embed(
     mark_variable_genes(adata, n_genes, layer=layer, normalize=normalize, section_key=section_key)
     params = replace(params or stagate_params(preset), section_key=section_key)
     stagate(adata, params, layer=layer, normalize=normalize, key_added=EMBEDDING, **settings)
+
+
+def _keep_given(adata: AnnData) -> None:
+    """Keep a column of the user's that has the name of our result."""
+    if keys.DOMAIN in adata.obs and keys.DOMAIN not in adata.uns.get(keys.UNS_RUN, {}):
+        adata.obs[GIVEN] = adata.obs.pop(keys.DOMAIN)
+        log.info("obs['%s'] was there already; it is kept as obs['%s']", keys.DOMAIN, GIVEN)
 
 
 def _holds_counts(adata: AnnData, layer: str | None) -> bool:
