@@ -14,7 +14,7 @@ by itself, their mean, and all jointly.
 | stagate | `tg.stagate` |
 | uniform | the same network, whose attention is the same for all neighbours and stays so |
 | pca | the leading principal components that the network is given; smoothed as everything is |
-| port | the port's network and loop (1,000 epochs, 3,000 genes); only with PORT |
+| port | the port's network and loop (1,000 epochs); only with PORT |
 """
 
 from __future__ import annotations

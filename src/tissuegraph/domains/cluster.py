@@ -28,6 +28,9 @@ Labels = npt.NDArray[np.int64]
 Method = Literal["gmm", "leiden", "louvain", "mclust"]
 
 METHODS = ("gmm", "leiden", "louvain", "mclust")
+MIXTURES = ("gmm", "mclust")
+SMOOTH = (1, 2)
+DIMENSIONS = (10, 15, 20)
 SAMPLE = 20_000
 """Cells on which many starts are tried; the best is then fitted to more."""
 LARGE_SAMPLE = 200_000
@@ -47,7 +50,8 @@ def cluster_domains(
     n_seeds: int = 1,
     key_added: str = "domain",
     *,
-    smooth: int = 1,
+    smooth: int | Sequence[int] = SMOOTH,
+    dimensions: Sequence[int] | None = DIMENSIONS,
     n_starts: int = 24,
     graph_key: str = "spatial",
 ) -> None:
@@ -72,7 +76,11 @@ def cluster_domains(
         Written are `obs["<key>"]` and, before refinement, `obs["<key>_raw"]`: categories "1", "2", ..., the
         largest first. Parameters and the curve of stability stand in `uns["tissuegraph"]["<key>"]`.
     smooth
-        How often the embedding is averaged over spatial neighbours first.
+        How often the embedding is averaged over spatial neighbours first; of several, the consensus.
+    dimensions
+        Leading components of the averaged embedding that a mixture is given: of several numbers, the
+        consensus; None for all. A shared covariance makes the mixture blind to scale, so that the many
+        directions of noise would count as much as the few of tissue. Communities are given all.
     graph_key
         The graph is `obsp["<key>_connectivities"]`.
 
@@ -90,10 +98,15 @@ def cluster_domains(
     if method not in METHODS:
         raise InputError(f"method is '{method}'; expected one of: {', '.join(METHODS)}")
     names = [use_rep] if isinstance(use_rep, str) else list(use_rep)
-    graph = _graph(adata, graph_key) if smooth or refine else None
-    embeddings = [_embedding(adata, name) for name in names]
-    if graph is not None:
-        embeddings = [average_over_neighbours(points, graph, smooth) for points in embeddings]
+    times = [smooth] if isinstance(smooth, int) else list(smooth)
+    graph = _graph(adata, graph_key) if any(times) or refine else None
+    embeddings = [
+        average_over_neighbours(points, graph, number) if graph is not None else points
+        for points in (_embedding(adata, name) for name in names)
+        for number in times
+    ]
+    if method in MIXTURES:
+        embeddings = [part for points in embeddings for part in leading(points, dimensions)]
     # in an order of their own, so that the order of the cells does not matter
     order = np.lexsort(np.concatenate(embeddings, 1).T)
     points = [embedding[order] for embedding in embeddings]
@@ -102,7 +115,8 @@ def cluster_domains(
         "use_rep": names,
         "seed": seed,
         "n_seeds": n_seeds,
-        "smooth": smooth,
+        "smooth": times,
+        "dimensions": sorted({points.shape[1] for points in embeddings}),
     }
     if n_domains is None:
         curve = stability.curve(points[0], np.random.default_rng([seed, 1]))
@@ -143,6 +157,17 @@ def _embedding(adata: AnnData, name: str) -> Floats:
     if bad:
         raise InputError(f"obsm['{name}'] is NaN or infinite in {bad:,} cells; drop them or make it again")
     return points
+
+
+def leading(points: Floats, dimensions: Sequence[int] | None) -> list[Floats]:
+    """Return the leading principal components of the points, for each number of them that they have."""
+    width = points.shape[1]
+    if dimensions is None:
+        return [points]
+    centred = points - points.mean(0)
+    turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    scores = centred @ (turn * np.where(turn[abs(turn).argmax(0), np.arange(width)] < 0, -1, 1))
+    return [scores[:, :number].copy() for number in sorted({min(number, width) for number in dimensions})]
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:

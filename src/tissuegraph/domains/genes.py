@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 VARIABLE = "highly_variable"
-VARIABLE_GENES = 3_000
-"""Genes that are marked, as in the STAGATE paper."""
+VARIABLE_GENES = 5_000
+"""Genes that are marked."""
 FEW_GENES = 1_000
 """A panel of so many genes was chosen already: all are used."""
 

@@ -14,6 +14,7 @@ CHOICES = {
     "attention": ("learned", "uniform"),
     "initialisation": ("xavier_normal", "glorot_uniform"),
 }
+SMOOTH_TARGET = 2
 POSITIVE = ("epochs", "learning_rate", "gradient_clipping", "pre_resolution")
 
 
@@ -31,6 +32,10 @@ class StagateParams:
     section_key: str | Sequence[str] | None = "auto"
     """Column(s) of `obs` whose sections are centred, and z-scored, each by itself before the components are
     taken; "auto" finds them by name (section, sample, library_id, ...), None treats all cells alike."""
+    smooth_target: int | Literal["auto"] = "auto"
+    """How often what is to be reconstructed is averaged over neighbours; 0 reconstructs the cell itself, as
+    the paper does. Only what a cell shares with its surroundings can then be learnt. "auto": twice for
+    components, not for genes."""
     epochs: int = 300
     """Passes over the cells; with automatic batches fewer (see `batch_cells`)."""
     learning_rate: float = 2e-3
@@ -85,9 +90,21 @@ class StagateParams:
             raise InputError(f"n_components is {self.n_components}; give 1 or more, or None for the genes")
         if not isinstance(self.z_score, bool) and self.z_score != "auto":
             raise InputError(f"z_score is {self.z_score!r}; give True, False or 'auto'")
+        times = self.smooth_target
+        if times != "auto" and (times < 0 or (times and self.n_components is None)):
+            raise InputError(
+                f"smooth_target is {times}; give 0 or more, and 0 for genes as input (n_components=None)"
+            )
         batch = self.batch_cells
         if batch not in ("auto", None) and not (isinstance(batch, int) and batch > 0):
             raise InputError(f"batch_cells is {batch!r}; give a number of cells, 'auto', or None for all")
+
+    @property
+    def target_rounds(self) -> int:
+        """How often the target is averaged."""
+        if self.smooth_target == "auto":
+            return 0 if self.n_components is None else SMOOTH_TARGET
+        return self.smooth_target
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -13,8 +13,8 @@ from functools import partial
 from tissuegraph import parallel
 from tissuegraph.nn.attention_kernels import load, store, total, zeros
 
-# sums keep their order: where they may be reordered, LLVM decides at run time, by where the arrays lie, between
-# a loop of vectors and one of numbers, and the last bits change from call to call
+# sums keep their order: where they may be reordered, LLVM decides at run time, by where the arrays lie,
+# between a loop of vectors and one of numbers, and the last bits change from call to call
 compiled = partial(parallel.compiled, fastmath={"contract"})
 
 

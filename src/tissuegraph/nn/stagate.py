@@ -121,6 +121,7 @@ class Stagate(nn.Module):
         squared_norms: Tensor,
         graph: AttentionGraph,
         twins: tuple[Tensor, Tensor] | None = None,
+        targets: Tensor | None = None,
     ) -> Tensor:
         """`||x_i - xhat_i||^2` of the core cells, [n_0].
 
@@ -135,11 +136,15 @@ class Stagate(nn.Module):
         twins
             Decoder weights that share the storage of `weight0` and `weight1`, where the two uses of a weight
             are to have gradients of their own.
+        targets
+            [n_0, G] what is to be reconstructed, if not the core cells themselves; `squared_norms` are of it.
         """
         encoded = self.encode(self.project(rows), graph)
         weight0, weight1 = twins or (self.weight0, self.weight1)
         projected = encoded.projected
-        if twins:
+        if targets is not None:
+            projected = product(weight0, targets)
+        elif twins:
             projected = product(weight0, rows, projected.detach())
         hidden = self.decode(encoded, graph, weight1)
         return _RowErrors.apply(_first(projected, graph.num_core), hidden, weight0, squared_norms)

@@ -31,6 +31,8 @@ class Batch:
     squared_norms: Tensor
     """[n_0]."""
     graph: AttentionGraph
+    targets: Tensor | None = None
+    """[n_0, G] what is to be reconstructed instead of the cells themselves."""
 
 
 class Tissue:
@@ -46,6 +48,8 @@ class Tissue:
         [N, D] by which patches are cut; None cuts by the order of the cells.
     device
         Where the network is.
+    smooth_target
+        How often the input is averaged over neighbours before it is to be reconstructed; dense input only.
     """
 
     def __init__(
@@ -54,8 +58,15 @@ class Tissue:
         graph: CellGraph,
         positions: NDArray[np.float64] | None = None,
         device: torch.device | str = "cpu",
+        smooth_target: int = 0,
     ) -> None:
         self.matrix, self.graph, self.device = matrix, graph, torch.device(device)
+        self.targets: NDArray[np.float32] | None = None
+        if smooth_target:
+            mean = sparse.diags(1 / np.asarray(graph.adjacency.sum(1)).ravel()) @ graph.adjacency
+            self.targets = np.asarray(matrix)
+            for _ in range(smooth_target):
+                self.targets = (mean @ self.targets).astype(np.float32)
         self.positions = np.arange(len(self))[:, None].astype(float) if positions is None else positions
 
     def __len__(self) -> int:
@@ -63,12 +74,12 @@ class Tissue:
 
     def whole(self) -> Batch:
         """All cells at once."""
-        return self._batch(self.matrix, self.graph.whole(), slice(None))
+        return self._batch(self.matrix, self.graph.whole(), slice(None), slice(None))
 
     def around(self, core: NDArray[np.int64]) -> Batch:
         """Some cells with two hops of neighbours around them."""
         cells, graph = self.graph.around(core)
-        return self._batch(self.matrix[cells], graph, slice(len(core)))
+        return self._batch(self.matrix[cells], graph, slice(len(core)), core)
 
     def blocks(self, batch_cells: int | None) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Compact blocks that together hold every cell once; one of all cells for None."""
@@ -92,13 +103,19 @@ class Tissue:
             yield (self.around(core) for core in mixed_batches(parts, batch_cells, generator))
 
     def _batch(
-        self, matrix: sparse.csr_matrix | NDArray[np.float32], graph: AttentionGraph, core: slice
+        self,
+        matrix: sparse.csr_matrix | NDArray[np.float32],
+        graph: AttentionGraph,
+        core: slice,
+        cells: slice | NDArray[np.int64],
     ) -> Batch:
         graph.to(self.device)
         if isinstance(matrix, np.ndarray):
             # a copy, as torch aligns its memory: the last bits of a product depend on where its factors lie
             rows = torch.tensor(matrix, device=self.device)
-            return Batch(rows, rows[core].double().square().sum(1).float(), graph)
+            targets = None if self.targets is None else torch.tensor(self.targets[cells], device=self.device)
+            squared_norms = (rows[core] if targets is None else targets).double().square().sum(1).float()
+            return Batch(rows, squared_norms, graph, targets)
         sparse_rows = SparseRows(matrix).to(self.device)
         return Batch(sparse_rows, sparse_rows.squared_norms()[core], graph)
 

@@ -74,7 +74,7 @@ def _step(
     twins: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     adam.zero_grad()
-    errors = network.errors(batch.rows, batch.squared_norms, batch.graph, twins)
+    errors = network.errors(batch.rows, batch.squared_norms, batch.graph, twins, batch.targets)
     loss = reduce_errors(errors, batch.squared_norms, len(network.weight0), descent.loss)
     if descent.decay_last_only:
         loss = loss + descent.weight_decay / 2 * network.weight1.square().sum()

@@ -37,7 +37,7 @@ def find_domains(
     section_key: str | Sequence[str] | None = "auto",
     stagate: StagateParams | None = None,
     preset: str | None = None,
-    n_genes: int = 3_000,
+    n_genes: int = 5_000,
     method: str = "gmm",
     n_seeds: int = 1,
     harmony: bool = False,
