@@ -12,6 +12,7 @@ by itself, their mean, and all jointly.
 | method | what the mixture is given |
 | --- | --- |
 | stagate | `tg.stagate` |
+| stagate x3 | three networks, as `tissuegraph domains` takes them |
 | uniform | the same network, whose attention is the same for all neighbours and stays so |
 | pca | the leading principal components that the network is given; smoothed as everything is |
 | port | the port's network and loop (1,000 epochs); only with PORT |
@@ -40,7 +41,7 @@ from tissuegraph.domains.params import StagateParams
 from tissuegraph.domains.stagate import Z_SCORE_GENES
 from tissuegraph.graph.sections import section_codes, section_columns
 
-METHODS = ("stagate", "uniform", "pca")
+METHODS = ("stagate", "stagate x3", "uniform", "pca")
 SETS = ("151673", "151674", "starmap")
 PCA_DIMENSIONS = 30
 """As many as the network's embedding has."""
@@ -101,9 +102,13 @@ def measure(name: str, adata: AnnData, options: argparse.Namespace) -> Iterator[
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for method in options.methods:
             start = time.perf_counter()
-            adata.obsm["X_bench"] = embed(adata, method, seed, options.port)
+            networks = 3 if method == "stagate x3" else 1
+            names = [f"X_bench{i}" for i in range(networks)]
+            for i, key in enumerate(names):
+                # seeds of their own, so that runs are independent
+                adata.obsm[key] = embed(adata, method, seed * networks + i, options.port)
             seconds = time.perf_counter() - start
-            tg.cluster_domains(adata, n_domains, seed=seed, use_rep="X_bench")
+            tg.cluster_domains(adata, n_domains, seed=seed, use_rep=names)
             row = {"set": name, "method": method, "seed": seed, "seconds": round(seconds, 1)}
             row |= {"raw": agreement(adata, "domain_raw"), "refined": agreement(adata, "domain")}
             print(f"{name} {method} {seed}: {row['raw']:.3f} {row['refined']:.3f}", file=sys.stderr)

@@ -16,7 +16,7 @@ from tissuegraph.cli import main
 from tissuegraph.errors import InputError
 
 SIDE = 20
-QUICK = ["--epochs", "40", "--n-domains", "3"]
+QUICK = ["--epochs", "40", "--n-domains", "3", "--n-networks", "2"]
 
 
 def stripes(genes: int = 60, sections: int = 1, seed: int = 0) -> ad.AnnData:
@@ -50,6 +50,7 @@ def test_domains_of_raw_counts(written, tmp_path):
     assert list(found.obs["domain"].cat.categories) == ["1", "2", "3"]
     assert (found.X != given.X).nnz == 0
     assert found.obsm["X_stagate"].shape == (SIDE * SIDE, 30)
+    assert not np.allclose(found.obsm["X_stagate"], found.obsm["X_stagate_2"])
     run = found.uns["tissuegraph"]
     assert (run["domain"]["n_domains"], run["domain"]["seed"], run["domains"]["seed"]) == (3, 3, 3)
     assert run["domains"]["section"] == str(written)

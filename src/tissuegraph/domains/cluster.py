@@ -28,7 +28,6 @@ Labels = npt.NDArray[np.int64]
 Method = Literal["gmm", "leiden", "louvain", "mclust"]
 
 METHODS = ("gmm", "leiden", "louvain", "mclust")
-MIXTURES = ("gmm", "mclust")
 SMOOTH = (1, 2)
 DIMENSIONS = (10, 15, 20)
 SAMPLE = 20_000
@@ -50,7 +49,7 @@ def cluster_domains(
     n_seeds: int = 1,
     key_added: str = "domain",
     *,
-    smooth: int | Sequence[int] = SMOOTH,
+    smooth: int | Sequence[int] | None = None,
     dimensions: Sequence[int] | None = DIMENSIONS,
     n_starts: int = 24,
     graph_key: str = "spatial",
@@ -76,11 +75,12 @@ def cluster_domains(
         Written are `obs["<key>"]` and, before refinement, `obs["<key>_raw"]`: categories "1", "2", ..., the
         largest first. Parameters and the curve of stability stand in `uns["tissuegraph"]["<key>"]`.
     smooth
-        How often the embedding is averaged over spatial neighbours first; of several, the consensus.
+        How often the embedding is averaged over spatial neighbours first; of several, the consensus. By
+        default 1 and 2 for "gmm", else 1.
     dimensions
-        Leading components of the averaged embedding that a mixture is given: of several numbers, the
+        Leading components of the averaged embedding that "gmm" is given: of several numbers, the
         consensus; None for all. A shared covariance makes the mixture blind to scale, so that the many
-        directions of noise would count as much as the few of tissue. Communities are given all.
+        directions of noise would count as much as the few of tissue. The other methods are given all.
     graph_key
         The graph is `obsp["<key>_connectivities"]`.
 
@@ -98,6 +98,8 @@ def cluster_domains(
     if method not in METHODS:
         raise InputError(f"method is '{method}'; expected one of: {', '.join(METHODS)}")
     names = [use_rep] if isinstance(use_rep, str) else list(use_rep)
+    if smooth is None:
+        smooth = SMOOTH if method == "gmm" else 1
     times = [smooth] if isinstance(smooth, int) else list(smooth)
     graph = _graph(adata, graph_key) if any(times) or refine else None
     embeddings = [
@@ -105,7 +107,7 @@ def cluster_domains(
         for points in (_embedding(adata, name) for name in names)
         for number in times
     ]
-    if method in MIXTURES:
+    if method == "gmm":
         embeddings = [part for points in embeddings for part in leading(points, dimensions)]
     # in an order of their own, so that the order of the cells does not matter
     order = np.lexsort(np.concatenate(embeddings, 1).T)

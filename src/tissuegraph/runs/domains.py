@@ -39,6 +39,7 @@ def find_domains(
     preset: str | None = None,
     n_genes: int = 5_000,
     method: str = "gmm",
+    n_networks: int = 3,
     n_seeds: int = 1,
     harmony: bool = False,
     layer: str | None = None,
@@ -75,8 +76,11 @@ def find_domains(
         Variable genes that are used, of more than 1,000; `var["highly_variable"]` counts for more.
     method
         "gmm", "leiden", "louvain" or "mclust".
+    n_networks
+        Networks, from seeds that follow `seed`, whose partitions the domains are a consensus of; all but the
+        first are kept as `obsm["X_stagate_2"]`, ... One is faster.
     n_seeds
-        Partitions that the domains are a consensus of.
+        Partitions of each embedding that enter the consensus.
     harmony
         Align sections with Harmony before domains are sought, where batches remain.
     layer
@@ -105,7 +109,7 @@ def find_domains(
         If the file exists or cannot be written.
     """
     source, out = Path(section), Path(out).absolute()
-    _check(source, out, n_domains, method, n_seeds, seed)
+    _check(source, out, {"n_domains": n_domains, "n_seeds": n_seeds, "n_networks": n_networks}, method, seed)
     _check_model(stagate, preset)
     picture = out.with_suffix(PICTURE_ENDING)
     for file in (out, picture):
@@ -119,10 +123,11 @@ def find_domains(
     _keep_given(adata)
     settings = {"layer": layer, "section_key": section_key, "device": device, "seed": seed}
     settings |= {"save_attention": save_attention, "save_denoised": save_denoised}
-    _embed(adata, stagate, preset, n_genes, settings)
-    _cluster(adata, n_domains, section_key, method=method, n_seeds=n_seeds, harmony=harmony, seed=seed)
+    names = _embed(adata, stagate, preset, n_genes, n_networks, settings)
+    _cluster(adata, names, n_domains, section_key, method=method, n_seeds=n_seeds, harmony=harmony, seed=seed)
     sections = "" if section_key is None else section_key
     record: dict[str, Any] = {"section": str(source), "section_key": sections, "n_genes": n_genes}
+    record["n_networks"] = n_networks
     record |= {"harmony": harmony, "seed": seed}
     record |= {"preset": preset or "", "layer": layer or "", "version": version("tissuegraph")}
     adata.uns[keys.UNS_RUN] = {**adata.uns[keys.UNS_RUN], "domains": record}
@@ -131,7 +136,7 @@ def find_domains(
     return out
 
 
-def _check(source: Path, out: Path, n_domains: int | None, method: str, n_seeds: int, seed: int) -> None:
+def _check(source: Path, out: Path, numbers: dict[str, int | None], method: str, seed: int) -> None:
     """Refuse what can be told from the options alone, before anything is read."""
     if out.suffix != ENDING:
         raise InputError(f"out is {out.name}; give a name that ends with {ENDING}")
@@ -139,7 +144,7 @@ def _check(source: Path, out: Path, n_domains: int | None, method: str, n_seeds:
         raise InputError(f"out is the section itself, {out}; choose another name")
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of: {', '.join(METHODS)}")
-    for name, value in (("n_domains", n_domains), ("n_seeds", n_seeds)):
+    for name, value in numbers.items():
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; give a number of 1 or more")
     if not 0 <= seed <= LARGEST_SEED:
@@ -159,9 +164,10 @@ def _embed(
     params: StagateParams | None,
     preset: str | None,
     n_genes: int,
+    n_networks: int,
     settings: dict[str, Any],
-) -> None:
-    """Choose genes and fit the network; counts are normalised on the way, `X` stays as it is."""
+) -> list[str]:
+    """Choose genes, fit the networks and name their embeddings; `X` stays as it is."""
     from dataclasses import replace
 
     from tissuegraph.domains.genes import mark_variable_genes
@@ -178,7 +184,12 @@ def _embed(
     section_key = settings.pop("section_key")
     mark_variable_genes(adata, n_genes, layer=layer, normalize=normalize, section_key=section_key)
     params = replace(params or stagate_params(preset), section_key=section_key)
-    stagate(adata, params, layer=layer, normalize=normalize, key_added=EMBEDDING, **settings)
+    names = [EMBEDDING, *(f"{EMBEDDING}_{number}" for number in range(2, n_networks + 1))]
+    first = settings.pop("seed")
+    for seed, name in enumerate(names, first):
+        stagate(adata, params, layer=layer, normalize=normalize, key_added=name, seed=seed, **settings)
+        settings |= {"save_attention": False, "save_denoised": False}
+    return names
 
 
 def _keep_given(adata: AnnData) -> None:
@@ -200,6 +211,7 @@ def _holds_counts(adata: AnnData, layer: str | None) -> bool:
 
 def _cluster(
     adata: AnnData,
+    names: list[str],
     n_domains: int | None,
     section_key: str | Sequence[str] | None,
     *,
@@ -210,13 +222,15 @@ def _cluster(
 ) -> None:
     from tissuegraph.domains.cluster import cluster_domains
 
-    name = EMBEDDING
     if harmony:
         from tissuegraph.domains.harmony import harmonize
 
-        name = f"{EMBEDDING}_harmony"
-        harmonize(adata, section_key, EMBEDDING, name, seed=seed)
-    cluster_domains(adata, n_domains, method, seed=seed, use_rep=name, n_seeds=n_seeds, key_added=keys.DOMAIN)
+        for name in names:
+            harmonize(adata, section_key, name, seed=seed)
+        names = [f"{name}_harmony" for name in names]
+    cluster_domains(
+        adata, n_domains, method, seed=seed, use_rep=names, n_seeds=n_seeds, key_added=keys.DOMAIN
+    )
 
 
 def _write(adata: AnnData, out: Path, picture: Path, section_key: str | Sequence[str] | None) -> None:
