@@ -21,7 +21,7 @@ ORDER = (
     {"nn"},
     {"segmentation", "domains", "cells"},
     {"plot"},
-    {"evaluation"},
+    {"evaluation", "runs"},
     {"report"},
     {"cli"},
 )

@@ -9,13 +9,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tissuegraph import errors, metrics, simulate
+    from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.domains.cluster import cluster_domains
+    from tissuegraph.domains.genes import mark_variable_genes
+    from tissuegraph.domains.harmony import harmonize
+    from tissuegraph.domains.params import StagateParams
+    from tissuegraph.domains.sections import read_section
+    from tissuegraph.domains.stagate import stagate, stagate_transform
+    from tissuegraph.domains.stagate_model import StagateModel, load_stagate
     from tissuegraph.evaluation.evaluate import evaluate
     from tissuegraph.graph.params import GraphParams
+    from tissuegraph.graph.spatial import (
+        spatial_neighbors,
+        spatial_neighbors_3d,
+        spatial_neighbors_delaunay,
+        spatial_neighbors_knn,
+        spatial_neighbors_radius,
+        suggest_radius,
+    )
     from tissuegraph.io import read_xenium
     from tissuegraph.nn.lit import LitSegger
     from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
+    from tissuegraph.runs.domains import find_domains
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import dataset, predict, segment, train
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
@@ -31,16 +47,33 @@ __all__ = [
     "Segger",
     "SeggerParams",
     "SpatialTranscriptomicsDataset",
+    "StagateModel",
+    "StagateParams",
     "TrainParams",
     "__version__",
+    "cluster_domains",
     "dataset",
     "errors",
     "evaluate",
+    "find_domains",
+    "harmonize",
+    "load_stagate",
+    "mark_variable_genes",
     "metrics",
+    "plot",
     "predict",
+    "read_section",
     "read_xenium",
     "segment",
     "simulate",
+    "spatial_neighbors",
+    "spatial_neighbors_3d",
+    "spatial_neighbors_delaunay",
+    "spatial_neighbors_knn",
+    "spatial_neighbors_radius",
+    "stagate",
+    "stagate_transform",
+    "suggest_radius",
     "train",
 ]
 
@@ -55,15 +88,32 @@ _SOURCES = {
     "Segger": "tissuegraph.nn.segger",
     "SeggerParams": "tissuegraph.nn.params",
     "SpatialTranscriptomicsDataset": "tissuegraph.segmentation.dataset",
+    "StagateModel": "tissuegraph.domains.stagate_model",
+    "StagateParams": "tissuegraph.domains.params",
     "TrainParams": "tissuegraph.segmentation.params",
+    "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.commands",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
+    "find_domains": "tissuegraph.runs.domains",
+    "harmonize": "tissuegraph.domains.harmony",
+    "load_stagate": "tissuegraph.domains.stagate_model",
+    "mark_variable_genes": "tissuegraph.domains.genes",
     "metrics": "tissuegraph.metrics.segmentation",
+    "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",
+    "read_section": "tissuegraph.domains.sections",
     "read_xenium": "tissuegraph.io",
     "segment": "tissuegraph.segmentation.commands",
     "simulate": "tissuegraph.simulate",
+    "spatial_neighbors": "tissuegraph.graph.spatial",
+    "spatial_neighbors_3d": "tissuegraph.graph.spatial",
+    "spatial_neighbors_delaunay": "tissuegraph.graph.spatial",
+    "spatial_neighbors_knn": "tissuegraph.graph.spatial",
+    "spatial_neighbors_radius": "tissuegraph.graph.spatial",
+    "stagate": "tissuegraph.domains.stagate",
+    "stagate_transform": "tissuegraph.domains.stagate",
+    "suggest_radius": "tissuegraph.graph.spatial",
     "train": "tissuegraph.segmentation.commands",
 }
 

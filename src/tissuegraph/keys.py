@@ -51,3 +51,21 @@ IS_SMALL = "is_small"
 OBSM_SPATIAL = "spatial"
 LAYER_COUNTS = "counts"
 UNS_RUN = "tissuegraph"
+
+# Sections: columns of obs that tell one piece of tissue from another, whatever their case.
+SECTION_COLUMNS = (
+    "section",
+    "section_id",
+    "sample",
+    "sample_id",
+    "library_id",
+    "slide",
+    "slide_id",
+    "slice",
+    "slice_id",
+    "puck",
+    "core",
+    "core_id",
+    "batch",
+)
+UNS_SECTION = "section"

@@ -1,9 +1,10 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,3 +103,46 @@ def _is_ours(marker: Path) -> bool:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file."""
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def refuse_existing_file(file: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` unless the file is free, or one that may be replaced."""
+    try:
+        there, is_file = file.exists() or file.is_symlink(), file.is_file()
+    except OSError as error:  # a name that no file can have
+        raise OutputError(f"cannot write {file}: {error.strerror}; choose another name") from error
+    if there and not is_file:
+        raise OutputError(f"{file} is no file, so it is not replaced; choose another name")
+    if there and not overwrite:
+        raise OutputError(f"{file} exists already; choose another name or pass --overwrite")
+    folder = file.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {file}: {folder} is no folder to write to; choose another")
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """Give a name to write to, of the same ending, which becomes `file` at the end, or vanishes on failure.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    staging = file.with_name(f".{file.stem}.unfinished{file.suffix}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield staging
+        staging.replace(file)
+    except Exception as error:
+        if is_full(error):
+            message = f"cannot write {file}: No space left on device; free some or choose another disk"
+            raise OutputError(message) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            message = f"cannot write {file}: {error.strerror or error}; choose another folder"
+            raise OutputError(message) from error
+        raise
+    finally:
+        staging.unlink(missing_ok=True)

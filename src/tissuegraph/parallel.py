@@ -6,9 +6,10 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,3 +155,20 @@ def compiled(function: Callable[..., Any], fastmath: set[str] | bool = False) ->
         return njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder to write to
         return njit(**options)(function)
+
+
+def all_jobs(kernel: Callable[..., None], jobs: Sequence[tuple[Any, ...]], workers: int) -> None:
+    """Call `kernel(*job)` for every job, on threads that stay for the next call."""
+    if min(workers, len(jobs)) <= 1:
+        for job in jobs:
+            kernel(*job)
+        return
+    pool = _pool(os.getpid(), workers)
+    for done in [pool.submit(kernel, *job) for job in jobs]:
+        done.result()
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """One pool a process: the threads of a parent are gone after a fork."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="kernels")

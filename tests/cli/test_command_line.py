@@ -11,7 +11,7 @@ import tissuegraph
 from tissuegraph.cli import main
 from tissuegraph.cli.app import app
 
-COMMANDS = ("simulate tissue", "segment", "evaluate", "dataset", "train", "predict")
+COMMANDS = ("simulate tissue", "segment", "evaluate", "dataset", "train", "predict", "domains")
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_model.py"
 
 TRAIN = {

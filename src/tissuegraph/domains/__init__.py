@@ -1,0 +1,1 @@
+"""Tissue domains: sections in, STAGATE, clusters out."""

@@ -1,0 +1,224 @@
+"""From an embedding to tissue domains."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from tissuegraph import keys
+from tissuegraph.domains import stability
+from tissuegraph.domains.communities import find_communities
+from tissuegraph.domains.consensus import consensus
+from tissuegraph.domains.mclust import run_mclust
+from tissuegraph.domains.mixture import climb, fit_mixture
+from tissuegraph.domains.refine import average_over_neighbours, refine_labels
+from tissuegraph.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Method = Literal["gmm", "leiden", "louvain", "mclust"]
+
+METHODS = ("gmm", "leiden", "louvain", "mclust")
+SMOOTH = (1, 2)
+DIMENSIONS = (10, 15, 20)
+SAMPLE = 20_000
+"""Cells on which many starts are tried; the best is then fitted to more."""
+LARGE_SAMPLE = 200_000
+VOTERS = 5
+"""Nearest cells of the sample whose labels decide for a cell outside of it."""
+
+log = logging.getLogger(__name__)
+
+
+def cluster_domains(
+    adata: AnnData,
+    n_domains: int | None = None,
+    method: Method = "gmm",
+    refine: bool = True,
+    seed: int = 0,
+    use_rep: str | Sequence[str] = "X_stagate",
+    n_seeds: int = 1,
+    key_added: str = "domain",
+    *,
+    smooth: int | Sequence[int] | None = None,
+    dimensions: Sequence[int] | None = DIMENSIONS,
+    n_starts: int = 24,
+    graph_key: str = "spatial",
+) -> None:
+    """Find tissue domains: clusters of an embedding averaged over spatial neighbours.
+
+    All sections of `adata` are clustered together, so a domain has one name on all of them.
+
+    Parameters
+    ----------
+    n_domains
+        How many; by default the number from 4 to 20 that is found most reliably, see `tg.plot.stability`.
+    method
+        "gmm": Gaussian mixture with one covariance, the likeliest of `n_starts`; "mclust": the same in R;
+        "leiden", "louvain": communities, their resolution searched to the wanted number.
+    refine
+        Let a cell follow its spatial surroundings where more than half of them agree.
+    use_rep
+        Embedding in `obsm`, [N, d]; of several, as of networks trained from several seeds, the consensus.
+    n_seeds
+        Partitions of each embedding, from as many seeds; more than one partition is joined by co-association.
+    key_added
+        Written are `obs["<key>"]` and, before refinement, `obs["<key>_raw"]`: categories "1", "2", ..., the
+        largest first. Parameters and the curve of stability stand in `uns["tissuegraph"]["<key>"]`.
+    smooth
+        How often the embedding is averaged over spatial neighbours first; of several, the consensus. By
+        default 1 and 2 for "gmm", else 1.
+    dimensions
+        Leading components of the averaged embedding that "gmm" is given: of several numbers, the
+        consensus; None for all. A shared covariance makes the mixture blind to scale, so that the many
+        directions of noise would count as much as the few of tissue. The other methods are given all.
+    graph_key
+        The graph is `obsp["<key>_connectivities"]`.
+
+    Raises
+    ------
+    InputError
+        Where the embedding or the graph is missing or not finite, or the number of domains does not fit.
+    MachineError
+        Where R with mclust, or igraph, is needed and missing.
+
+    Notes
+    -----
+    The same cells in another order get the same domains. On many cells, starts are tried on a sample.
+    """
+    if method not in METHODS:
+        raise InputError(f"method is '{method}'; expected one of: {', '.join(METHODS)}")
+    names = [use_rep] if isinstance(use_rep, str) else list(use_rep)
+    if smooth is None:
+        smooth = SMOOTH if method == "gmm" else 1
+    times = [smooth] if isinstance(smooth, int) else list(smooth)
+    graph = _graph(adata, graph_key) if any(times) or refine else None
+    embeddings = [
+        average_over_neighbours(points, graph, number) if graph is not None else points
+        for points in (_embedding(adata, name) for name in names)
+        for number in times
+    ]
+    if method == "gmm":
+        embeddings = [part for points in embeddings for part in leading(points, dimensions)]
+    # in an order of their own, so that the order of the cells does not matter
+    order = np.lexsort(np.concatenate(embeddings, 1).T)
+    points = [embedding[order] for embedding in embeddings]
+    record: dict[str, Any] = {
+        "method": method,
+        "use_rep": names,
+        "seed": seed,
+        "n_seeds": n_seeds,
+        "smooth": times,
+        "dimensions": sorted({points.shape[1] for points in embeddings}),
+    }
+    if n_domains is None:
+        curve = stability.curve(points[0], np.random.default_rng([seed, 1]))
+        n_domains = curve.best()
+        record["stability"] = {
+            "n_domains": curve.numbers,
+            "agreement": curve.agreement,
+            "standard_error": curve.errors,
+        }
+        log.info("%d domains are found most reliably", n_domains)
+    if not 1 <= n_domains <= adata.n_obs:
+        raise InputError(
+            f"n_domains is {n_domains}; give a number from 1 to {adata.n_obs}, the number of cells"
+        )
+    partitions = [
+        _partition(part, n_domains, method, seed + i, n_starts) for part in points for i in range(n_seeds)
+    ]
+    labels = np.empty(adata.n_obs, np.int64)
+    labels[order] = (
+        partitions[0]
+        if len(partitions) == 1
+        else consensus(partitions, n_domains, np.random.default_rng([seed, 2]))
+    )
+    refined = refine_labels(labels, graph) if refine and graph is not None else labels
+    _write(adata, labels, refined, key_added)
+    record |= {"n_domains": int(n_domains), "refine": refine}
+    adata.uns[keys.UNS_RUN] = {**adata.uns.get(keys.UNS_RUN, {}), key_added: record}
+
+
+def _embedding(adata: AnnData, name: str) -> Floats:
+    if name not in adata.obsm:
+        found = ", ".join(adata.obsm.keys()) or "nothing"
+        raise InputError(
+            f"no embedding in obsm['{name}']; found: {found}; run tg.stagate or name one of those"
+        )
+    points = np.asarray(adata.obsm[name], np.float64)
+    bad = int((~np.isfinite(points)).any(1).sum())
+    if bad:
+        raise InputError(f"obsm['{name}'] is NaN or infinite in {bad:,} cells; drop them or make it again")
+    return points
+
+
+def leading(points: Floats, dimensions: Sequence[int] | None) -> list[Floats]:
+    """Return the leading principal components of the points, for each number of them that they have."""
+    width = points.shape[1]
+    if dimensions is None:
+        return [points]
+    centred = points - points.mean(0)
+    turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    scores = centred @ (turn * np.where(turn[abs(turn).argmax(0), np.arange(width)] < 0, -1, 1))
+    return [scores[:, :number].copy() for number in sorted({min(number, width) for number in dimensions})]
+
+
+def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
+    name = f"{key}_connectivities"
+    if name not in adata.obsp:
+        raise InputError(
+            f"no spatial graph in obsp['{name}']; build one with tg.spatial_neighbors(adata), or pass "
+            "refine=False and smooth=0"
+        )
+    return sparse.csr_matrix(adata.obsp[name])
+
+
+def _partition(points: Floats, n_domains: int, method: str, seed: int, n_starts: int) -> Labels:
+    generator = np.random.default_rng(seed)
+    sample = _sample(len(points), SAMPLE, generator)
+    few = points[sample]
+    if method == "gmm":
+        mixture = fit_mixture(few, n_domains, generator, n_starts=n_starts)
+        if len(few) < len(points):
+            mixture = climb(points[_sample(len(points), LARGE_SAMPLE, generator)], [mixture])
+        return mixture.predict(points)
+    if method == "mclust":
+        labels = run_mclust(few, n_domains, seed)
+    else:
+        labels = find_communities(few, n_domains, method, seed)
+    return labels if len(few) == len(points) else _vote(points, few, labels)
+
+
+def _sample(n: int, most: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    return np.arange(n) if n <= most else np.sort(generator.choice(n, most, replace=False))
+
+
+def _vote(points: Floats, sample: Floats, labels: Labels) -> Labels:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(VOTERS).fit(sample, labels).predict(points)
+
+
+def _write(adata: AnnData, labels: Labels, refined: Labels, key: str) -> None:
+    """Write both as categories that are named by size, before refinement."""
+    sizes = np.bincount(labels)
+    # a tie goes to the one whose first cell by name comes first
+    first = pd.Series(adata.obs_names.to_numpy()).groupby(labels).min().reindex(range(len(sizes))).fillna("")
+    order = sorted(np.flatnonzero(sizes), key=lambda label: (-sizes[label], first[label]))
+    rank = np.empty(len(sizes), np.int64)
+    rank[order] = np.arange(len(order))
+    categories = pd.Index([str(i + 1) for i in range(len(order))])
+    for name, values in ((key, refined), (f"{key}_raw", labels)):
+        adata.obs[name] = pd.Categorical.from_codes(rank[values], categories=categories)
+    lost = len(order) - adata.obs[key].nunique()
+    if lost:
+        log.warning("refinement left %d domains without a cell; they stand in obs['%s_raw']", lost, key)

@@ -1,0 +1,33 @@
+"""What the spatial neighbours say: averages of an embedding, and labels by majority."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+def average_over_neighbours(embedding: Floats, graph: sparse.csr_matrix, times: int = 1) -> Floats:
+    """Return the mean of each cell and its neighbours, weighted by their edges, [N, d]; `times` times."""
+    total = 1.0 + np.asarray(graph.sum(1)).ravel()
+    for _ in range(times):
+        embedding = (embedding + graph @ embedding) / total[:, None]
+    return embedding
+
+
+def refine_labels(labels: Labels, graph: sparse.csr_matrix) -> Labels:
+    """Return labels in which a cell follows its surroundings where more than half of them agree.
+
+    The surroundings are the cell, its neighbours and theirs, each counted by the walks of two steps that
+    reach it, so near cells count for more.
+    """
+    one_hot = np.zeros((len(labels), int(labels.max(initial=0)) + 1), np.float32)
+    one_hot[np.arange(len(labels)), labels] = 1
+    votes = one_hot
+    for _ in range(2):
+        votes = votes + graph @ votes
+    agreed = votes.max(1) > votes.sum(1) / 2
+    return np.where(agreed, votes.argmax(1), labels)

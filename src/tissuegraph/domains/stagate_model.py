@@ -1,0 +1,150 @@
+"""A fitted STAGATE: weights, the genes and components it was given, and how it was trained."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from tissuegraph import keys
+from tissuegraph.domains.components import Components, Moments
+from tissuegraph.domains.params import StagateParams
+from tissuegraph.errors import ModelError
+from tissuegraph.nn.stagate import Stagate
+from tissuegraph.output import whole_folder
+
+FORMAT = 1
+KIND = "tissuegraph stagate"
+PACKAGES = ("tissuegraph", "torch", "numpy", "scipy", "anndata")
+COMPONENTS = "components."
+
+
+@dataclass(frozen=True)
+class StagateModel:
+    """All that is needed to embed another section of the same genes."""
+
+    network: Stagate
+    params: StagateParams
+    genes: tuple[str, ...]
+    components: Components | None
+    """What turns genes into the network's input; None where it is given the genes."""
+    seed: int
+    loss: tuple[float, ...]
+    """Loss of every pass."""
+
+    @property
+    def input(self) -> str:
+        """What the network is given, in words."""
+        if self.components is None:
+            return f"{len(self.genes)} genes"
+        scaled = ", z-scored" if self.components.z_score else ""
+        apart = ", section by section" if self.components.by_section else ""
+        number = self.components.loadings.shape[1]
+        return f"{number} principal components of {len(self.genes)} genes{scaled}{apart}"
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that is numbers, by name."""
+        found = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        if self.components is not None:
+            parts = {"loadings": self.components.loadings, **vars(self.components.moments)}
+            found |= {
+                COMPONENTS + name: torch.from_numpy(np.ascontiguousarray(value))
+                for name, value in parts.items()
+            }
+        return found
+
+    def card(self) -> dict[str, Any]:
+        """Everything else, fit for JSON."""
+        return {
+            "format": FORMAT,
+            "kind": KIND,
+            "input": self.input,
+            "params": asdict(self.params),
+            "seed": self.seed,
+            "by_section": self.components is not None and self.components.by_section,
+            "z_score": self.components is not None and self.components.z_score,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "genes": list(self.genes),
+            "loss": list(self.loss),
+        }
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write `model.safetensors` and `model.json` into a new folder, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If the folder exists and is not to be replaced, or cannot be written.
+        """
+        marker = keys.MODEL_CARD_FILE
+        with whole_folder(Path(folder), overwrite=overwrite, marker=marker, kind="model") as staging:
+            (staging / keys.MODEL_WEIGHTS_FILE).write_bytes(save(self.tensors()))
+            (staging / keys.MODEL_CARD_FILE).write_text(json.dumps(self.card(), indent=1) + "\n")
+
+
+def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> StagateModel:
+    """Put a model together from its card and tensors; the inverse of both."""
+    if (card["kind"], card["format"]) != (KIND, FORMAT):
+        raise ValueError(f"it is a {card['kind']!r} of format {card['format']}, not a {KIND!r} of {FORMAT}")
+    params = StagateParams(**card["params"])
+    tensors = dict(tensors)
+    parts = {
+        name.removeprefix(COMPONENTS): tensors.pop(name).numpy()
+        for name in list(tensors)
+        if name.startswith(COMPONENTS)
+    }
+    components = None
+    if parts:
+        moments = Moments(parts["mean"], parts["scale"])
+        components = Components(moments, parts["loadings"], card["by_section"], card["z_score"])
+    network = new_network(params, len(tensors["weight0"]))
+    network.load_state_dict(tensors)
+    return StagateModel(
+        network.eval(), params, tuple(card["genes"]), components, card["seed"], tuple(card["loss"])
+    )
+
+
+def new_network(params: StagateParams, num_inputs: int, generator: torch.Generator | None = None) -> Stagate:
+    """Build an untrained network."""
+    network = Stagate(
+        num_inputs,
+        *params.hidden_dims,
+        alpha=params.alpha,
+        nonlinearity=params.nonlinearity,
+        initialisation=params.initialisation,
+        generator=generator,
+    )
+    if params.attention == "uniform":
+        for vectors in network.attention_vectors():
+            nn.init.zeros_(vectors.requires_grad_(False))
+    return network
+
+
+def load_stagate(folder: Path | str) -> StagateModel:
+    """Read a model that `StagateModel.save` wrote.
+
+    Raises
+    ------
+    ModelError
+        If the folder is missing, is no such model, or was cut short.
+    """
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
+        return restored(card, load_file(folder / keys.MODEL_WEIGHTS_FILE))
+    except FileNotFoundError as error:
+        name = Path(error.filename or keys.MODEL_WEIGHTS_FILE).name
+        message = f"{folder} holds no model ({name} is missing); give a folder that StagateModel.save wrote"
+        raise ModelError(message) from error
+    except Exception as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        message = f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); fit it again"
+        raise ModelError(message) from error

@@ -1,0 +1,73 @@
+"""Pictures of spatial graphs and of the search for the number of domains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from tissuegraph import keys
+from tissuegraph.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8c8c8c"
+
+
+def degrees(adata: AnnData, ax: Axes | None = None, *, key: str = "spatial") -> Axes:
+    """Draw how many neighbours the cells have in `obsp["<key>_connectivities"]`; isolated cells stand out.
+
+    Raises
+    ------
+    InputError
+        Where there is no such graph.
+    """
+    name = f"{key}_connectivities"
+    if name not in adata.obsp:
+        found = ", ".join(adata.obsp.keys()) or "nothing"
+        raise InputError(
+            f"no graph in obsp['{name}']; found: {found}; build one with tg.spatial_neighbors(adata)"
+        )
+    neighbours = np.diff(adata.obsp[name].tocsr().indptr)
+    cells = np.bincount(neighbours, minlength=1)
+    ax = plt.subplots(figsize=(5, 3))[1] if ax is None else ax
+    ax.bar(np.arange(len(cells)), cells, width=0.9, color=np.where(np.arange(len(cells)) == 0, ORANGE, BLUE))
+    ax.axvline(neighbours.mean(), color=GREY, linewidth=1, linestyle="--")
+    ax.set_title(
+        f"{neighbours.mean():.1f} neighbours a cell, {cells[0]:,} of {adata.n_obs:,} isolated",
+        fontsize=10,
+        loc="left",
+    )
+    return _tidy(ax, "neighbours", "cells")
+
+
+def stability(adata: AnnData, ax: Axes | None = None, *, key: str = "domain") -> Axes:
+    """Draw how well halves of the tissue agree by number of domains, as `tg.cluster_domains` found it.
+
+    Raises
+    ------
+    InputError
+        Where the number of domains was given, so that none was searched.
+    """
+    record = adata.uns.get(keys.UNS_RUN, {}).get(key, {})
+    if "stability" not in record:
+        raise InputError(
+            f"no curve in uns['{keys.UNS_RUN}']['{key}']; tg.cluster_domains without n_domains makes it"
+        )
+    curve, chosen = record["stability"], record["n_domains"]
+    ax = plt.subplots(figsize=(5, 3))[1] if ax is None else ax
+    ax.errorbar(curve["n_domains"], curve["agreement"], yerr=curve["standard_error"], color=BLUE, marker="o")
+    ax.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
+    ax.set_title(f"{chosen} domains are found most reliably", fontsize=10, loc="left")
+    ax.set_xticks(curve["n_domains"])
+    return _tidy(ax, "number of domains", "agreement of halves (ARI)")
+
+
+def _tidy(ax: Axes, x: str, y: str) -> Axes:
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,1 @@
+"""Whole analyses, from files to files."""

@@ -1,0 +1,249 @@
+"""`tissuegraph domains`: a section in, its tissue domains out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tissuegraph import keys
+from tissuegraph.domains.params import StagateParams
+from tissuegraph.errors import InputError
+from tissuegraph.output import refuse_existing_file, whole_file
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+METHODS = ("gmm", "leiden", "louvain", "mclust")
+LARGEST_SEED = 2**32 - 1
+ENDING, PICTURE_ENDING = ".h5ad", ".png"
+DOTS_PER_INCH = 200
+EMBEDDING = "X_stagate"
+GIVEN = f"{keys.DOMAIN}_given"
+"""Where a column of the user's is kept that has the name of our result."""
+
+log = logging.getLogger(__name__)
+
+
+def find_domains(
+    section: Path | str,
+    out: Path | str,
+    *,
+    n_domains: int | None = None,
+    section_key: str | Sequence[str] | None = "auto",
+    stagate: StagateParams | None = None,
+    preset: str | None = None,
+    n_genes: int = 5_000,
+    method: str = "gmm",
+    n_networks: int = 3,
+    n_seeds: int = 1,
+    harmony: bool = False,
+    layer: str | None = None,
+    platform: str | None = None,
+    bin_size: str | None = None,
+    table: str | None = None,
+    save_attention: bool = False,
+    save_denoised: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Find the tissue domains of a section, or of several in one file.
+
+    Writes what `section` holds with `obs["domain"]`, the embedding in `obsm["X_stagate"]`, the graph and the
+    parameters, and beside it a picture of the domains, of the same name with `.png`.
+
+    Parameters
+    ----------
+    section
+        What `tg.read_section` takes: a Space Ranger folder, .h5ad, .zarr, .gem, Slide-seq tables.
+    out
+        File to write, `.h5ad`.
+    n_domains
+        How many; by default the number from 4 to 20 that is found most reliably.
+    section_key
+        Column(s) of `obs` that tell sections apart: no edge joins two of them, each is centred by itself, and
+        a domain has one name on all. Found by their usual names by default.
+    stagate
+        The network.
+    preset
+        "paper-tf" or "paper-pyg": what the two public ports do, instead of our network.
+    n_genes
+        Variable genes that are used, of more than 1,000; `var["highly_variable"]` counts for more.
+    method
+        "gmm", "leiden", "louvain" or "mclust".
+    n_networks
+        Networks, from seeds that follow `seed`, whose partitions the domains are a consensus of; all but the
+        first are kept as `obsm["X_stagate_2"]`, ... One is faster.
+    n_seeds
+        Partitions of each embedding that enter the consensus.
+    harmony
+        Align sections with Harmony before domains are sought, where batches remain.
+    layer
+        Where the expression stands; by default the counts of `layers["counts"]`, else `X`. Raw counts are
+        normalised to 10,000 a cell and log-transformed, anything else is taken as it is.
+    platform, bin_size, table
+        As `tg.read_section` takes them, where the path does not tell.
+    save_attention, save_denoised
+        Write the attention along edges, and denoised expression (dense).
+    device
+        "auto", "cpu", "cuda".
+    seed
+        Of network and clustering; on the CPU the same seed gives the same bits.
+    overwrite
+        Replace the file and the picture that are there.
+
+    Returns
+    -------
+    The file.
+
+    Raises
+    ------
+    InputError
+        If the section or an option is not what it should be.
+    OutputError
+        If the file exists or cannot be written.
+    """
+    source, out = Path(section), Path(out).absolute()
+    _check(source, out, {"n_domains": n_domains, "n_seeds": n_seeds, "n_networks": n_networks}, method, seed)
+    _check_model(stagate, preset)
+    picture = out.with_suffix(PICTURE_ENDING)
+    for file in (out, picture):
+        refuse_existing_file(file, overwrite=overwrite)
+    from tissuegraph.domains.sections import read_section
+
+    size = int(bin_size) if bin_size and bin_size.isdigit() else bin_size
+    adata = read_section(source, platform=platform, bin_size=size, table=table, section_key=section_key)
+    if n_domains is not None and n_domains > adata.n_obs:
+        raise InputError(f"{n_domains} domains are wanted of {adata.n_obs:,} cells; ask for fewer")
+    _keep_given(adata)
+    settings = {"layer": layer, "section_key": section_key, "device": device, "seed": seed}
+    settings |= {"save_attention": save_attention, "save_denoised": save_denoised}
+    names = _embed(adata, stagate, preset, n_genes, n_networks, settings)
+    _cluster(adata, names, n_domains, section_key, method=method, n_seeds=n_seeds, harmony=harmony, seed=seed)
+    sections = "" if section_key is None else section_key
+    record: dict[str, Any] = {"section": str(source), "section_key": sections, "n_genes": n_genes}
+    record["n_networks"] = n_networks
+    record |= {"harmony": harmony, "seed": seed}
+    record |= {"preset": preset or "", "layer": layer or "", "version": version("tissuegraph")}
+    adata.uns[keys.UNS_RUN] = {**adata.uns[keys.UNS_RUN], "domains": record}
+    _write(adata, out, picture, section_key)
+    log.info("domains: %s, drawn in %s", out, picture.name)
+    return out
+
+
+def _check(source: Path, out: Path, numbers: dict[str, int | None], method: str, seed: int) -> None:
+    """Refuse what can be told from the options alone, before anything is read."""
+    if out.suffix != ENDING:
+        raise InputError(f"out is {out.name}; give a name that ends with {ENDING}")
+    if out == source.absolute():
+        raise InputError(f"out is the section itself, {out}; choose another name")
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}; expected one of: {', '.join(METHODS)}")
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; give a number of 1 or more")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}")
+
+
+def _check_model(params: StagateParams | None, preset: str | None) -> None:
+    from tissuegraph.domains.params import stagate_params
+
+    if preset is not None and params is not None:
+        raise InputError("both a preset and parameters of the network are given; give one of them")
+    stagate_params(preset)
+
+
+def _embed(
+    adata: AnnData,
+    params: StagateParams | None,
+    preset: str | None,
+    n_genes: int,
+    n_networks: int,
+    settings: dict[str, Any],
+) -> list[str]:
+    """Choose genes, fit the networks and name their embeddings; `X` stays as it is."""
+    from dataclasses import replace
+
+    from tissuegraph.domains.genes import mark_variable_genes
+    from tissuegraph.domains.params import stagate_params
+    from tissuegraph.domains.stagate import stagate
+
+    layer = settings.pop("layer")
+    if layer is None and keys.LAYER_COUNTS in adata.layers:
+        layer = keys.LAYER_COUNTS
+    normalize = _holds_counts(adata, layer)
+    if not normalize:
+        where = "X" if layer is None else f"layers['{layer}']"
+        log.info("%s holds no counts; it is taken as normalised and log-transformed", where)
+    section_key = settings.pop("section_key")
+    mark_variable_genes(adata, n_genes, layer=layer, normalize=normalize, section_key=section_key)
+    params = replace(params or stagate_params(preset), section_key=section_key)
+    names = [EMBEDDING, *(f"{EMBEDDING}_{number}" for number in range(2, n_networks + 1))]
+    first = settings.pop("seed")
+    for seed, name in enumerate(names, first):
+        stagate(adata, params, layer=layer, normalize=normalize, key_added=name, seed=seed, **settings)
+        settings |= {"save_attention": False, "save_denoised": False}
+    return names
+
+
+def _keep_given(adata: AnnData) -> None:
+    """Keep a column of the user's that has the name of our result."""
+    if keys.DOMAIN in adata.obs and keys.DOMAIN not in adata.uns.get(keys.UNS_RUN, {}):
+        adata.obs[GIVEN] = adata.obs.pop(keys.DOMAIN)
+        log.info("obs['%s'] was there already; it is kept as obs['%s']", keys.DOMAIN, GIVEN)
+
+
+def _holds_counts(adata: AnnData, layer: str | None) -> bool:
+    if layer is not None and layer not in adata.layers:
+        found = ", ".join(adata.layers.keys()) or "none"
+        raise InputError(f"no layer '{layer}'; found: {found}")
+    from tissuegraph.io.sections.assemble import is_whole
+
+    matrix: Any = adata.X if layer is None else adata.layers[layer]
+    return is_whole(matrix if isinstance(matrix, np.ndarray) else matrix.data)
+
+
+def _cluster(
+    adata: AnnData,
+    names: list[str],
+    n_domains: int | None,
+    section_key: str | Sequence[str] | None,
+    *,
+    method: Any,
+    n_seeds: int,
+    harmony: bool,
+    seed: int,
+) -> None:
+    from tissuegraph.domains.cluster import cluster_domains
+
+    if harmony:
+        from tissuegraph.domains.harmony import harmonize
+
+        for name in names:
+            harmonize(adata, section_key, name, seed=seed)
+        names = [f"{name}_harmony" for name in names]
+    cluster_domains(
+        adata, n_domains, method, seed=seed, use_rep=names, n_seeds=n_seeds, key_added=keys.DOMAIN
+    )
+
+
+def _write(adata: AnnData, out: Path, picture: Path, section_key: str | Sequence[str] | None) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    from tissuegraph.plot.tissue import domains
+
+    figure = domains(adata, keys.DOMAIN, section_key=section_key)
+    with whole_file(out) as staging:
+        adata.write_h5ad(staging, compression="gzip")
+    with whole_file(picture) as staging:
+        figure.savefig(staging, dpi=DOTS_PER_INCH)
+    pyplot.close(figure)
