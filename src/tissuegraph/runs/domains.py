@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tissuegraph import keys
-from tissuegraph.domains.params import StagateParams
+from tissuegraph.domains.params import StagateParams, stagate_params
 from tissuegraph.errors import InputError
 from tissuegraph.output import refuse_existing_file, whole_file
 
@@ -34,7 +35,6 @@ def find_domains(
     out: Path | str,
     *,
     n_domains: int | None = None,
-    section_key: str | Sequence[str] | None = "auto",
     stagate: StagateParams | None = None,
     preset: str | None = None,
     n_genes: int = 5_000,
@@ -65,13 +65,12 @@ def find_domains(
         File to write, `.h5ad`.
     n_domains
         How many; by default the number from 4 to 20 that is found most reliably.
-    section_key
-        Column(s) of `obs` that tell sections apart: no edge joins two of them, each is centred by itself, and
-        a domain has one name on all. Found by their usual names by default.
     stagate
-        The network.
+        The network; its `section_key` tells sections apart here too: no edge joins two of them, each is
+        centred by itself, and a domain has one name on all.
     preset
-        "paper-tf" or "paper-pyg": what the two public ports do, instead of our network.
+        "paper-tf" or "paper-pyg": what the two public ports do, instead of our network; of `stagate`, only
+        `section_key` may be given beside it.
     n_genes
         Variable genes that are used, of more than 1,000; `var["highly_variable"]` counts for more.
     method
@@ -110,7 +109,8 @@ def find_domains(
     """
     source, out = Path(section), Path(out).absolute()
     _check(source, out, {"n_domains": n_domains, "n_seeds": n_seeds, "n_networks": n_networks}, method, seed)
-    _check_model(stagate, preset)
+    params = _params(stagate, preset)
+    section_key = params.section_key
     picture = out.with_suffix(PICTURE_ENDING)
     for file in (out, picture):
         refuse_existing_file(file, overwrite=overwrite)
@@ -121,9 +121,9 @@ def find_domains(
     if n_domains is not None and n_domains > adata.n_obs:
         raise InputError(f"{n_domains} domains are wanted of {adata.n_obs:,} cells; ask for fewer")
     _keep_given(adata)
-    settings = {"layer": layer, "section_key": section_key, "device": device, "seed": seed}
+    settings = {"layer": layer, "device": device, "seed": seed}
     settings |= {"save_attention": save_attention, "save_denoised": save_denoised}
-    names = _embed(adata, stagate, preset, n_genes, n_networks, settings)
+    names = _embed(adata, params, n_genes, n_networks, settings)
     _cluster(adata, names, n_domains, section_key, method=method, n_seeds=n_seeds, harmony=harmony, seed=seed)
     sections = "" if section_key is None else section_key
     record: dict[str, Any] = {"section": str(source), "section_key": sections, "n_genes": n_genes}
@@ -151,27 +151,24 @@ def _check(source: Path, out: Path, numbers: dict[str, int | None], method: str,
         raise InputError(f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}")
 
 
-def _check_model(params: StagateParams | None, preset: str | None) -> None:
-    from tissuegraph.domains.params import stagate_params
-
-    if preset is not None and params is not None:
+def _params(given: StagateParams | None, preset: str | None) -> StagateParams:
+    """The network, with the sections of what is given."""
+    if preset is None or given is None:
+        return given or stagate_params(preset)
+    if given != StagateParams(section_key=given.section_key):
         raise InputError("both a preset and parameters of the network are given; give one of them")
-    stagate_params(preset)
+    return replace(stagate_params(preset), section_key=given.section_key)
 
 
 def _embed(
     adata: AnnData,
-    params: StagateParams | None,
-    preset: str | None,
+    params: StagateParams,
     n_genes: int,
     n_networks: int,
     settings: dict[str, Any],
 ) -> list[str]:
     """Choose genes, fit the networks and name their embeddings; `X` stays as it is."""
-    from dataclasses import replace
-
     from tissuegraph.domains.genes import mark_variable_genes
-    from tissuegraph.domains.params import stagate_params
     from tissuegraph.domains.stagate import stagate
 
     layer = settings.pop("layer")
@@ -181,9 +178,7 @@ def _embed(
     if not normalize:
         where = "X" if layer is None else f"layers['{layer}']"
         log.info("%s holds no counts; it is taken as normalised and log-transformed", where)
-    section_key = settings.pop("section_key")
-    mark_variable_genes(adata, n_genes, layer=layer, normalize=normalize, section_key=section_key)
-    params = replace(params or stagate_params(preset), section_key=section_key)
+    mark_variable_genes(adata, n_genes, layer=layer, normalize=normalize, section_key=params.section_key)
     names = [EMBEDDING, *(f"{EMBEDDING}_{number}" for number in range(2, n_networks + 1))]
     first = settings.pop("seed")
     for seed, name in enumerate(names, first):
