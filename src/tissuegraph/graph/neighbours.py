@@ -52,6 +52,8 @@ def nearest_lists(
     asked = np.ones(n, np.bool_) if asked is None else asked
     found, count = np.empty((n, k), np.int32), np.zeros(n + 1, np.int64)
     if n > 1:
+        apart = float(np.linalg.norm(np.ptp(positions, axis=0)))  # no two are farther apart
+        max_distance = min(max_distance, apart * (1 + 1e-9) + 1e-9)
         members, *grid = _grid(positions, max_distance)
         places, limits = positions[members], (k, float(max_distance))
         over_chunks(lambda i, j: _nearest(i, j, places, members, asked, *grid, *limits, found, count), n)

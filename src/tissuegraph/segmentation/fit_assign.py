@@ -7,12 +7,12 @@ cannot be learnt there. It is found by the likelihood of the evidence, over tran
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from tissuegraph.graph.hetero import TileGraph
-from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.assign import (
     DISTANCE_EDGES,
     FALL_OFF,
@@ -28,6 +28,9 @@ from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
 from tissuegraph.segmentation.params import AssignParams
 from tissuegraph.segmentation.pretrained.cell_profiles import find_profiles
 from tissuegraph.segmentation.score import count_genes, evidence
+
+if TYPE_CHECKING:  # Lightning takes seconds, and the pretrained model needs none
+    from tissuegraph.nn.lit import LitSegger
 
 FIT_ROUNDS = 12
 STRETCH_POWERS = (0.0, 1.5, 3.0, 4.5, 6.0, 8.0, 10.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from tissuegraph.errors import InputError, MachineError
 from tissuegraph.parallel import cores
@@ -63,6 +62,8 @@ def check_in_one_command(params: TrainParams) -> None:
 
 def is_first_process() -> bool:
     """Say whether this process writes the results; Lightning numbers those that it starts."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     return rank_zero_only.rank == 0
 
 

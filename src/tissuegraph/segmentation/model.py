@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from torch import nn
 from tissuegraph import keys
 from tissuegraph.errors import ModelError
 from tissuegraph.graph.params import GraphParams
-from tissuegraph.nn.lit import LitSegger
 from tissuegraph.nn.params import SeggerParams
 from tissuegraph.segmentation.assign import FittedAssignment
 from tissuegraph.segmentation.params import AssignParams
+
+if TYPE_CHECKING:  # Lightning takes seconds, and the pretrained model needs none
+    from tissuegraph.nn.lit import LitSegger
 
 FORMAT = 2
 GENE_VECTORS = "gene_vectors"
@@ -86,6 +88,8 @@ def load_model(folder: Path | str) -> SegmentationModel:
         fitted = FittedAssignment(**{**card["fitted"], "log_weights": tuple(card["fitted"]["log_weights"])})
         tensors = load_file(folder / keys.MODEL_WEIGHTS_FILE)
         vectors = tensors.pop(GENE_VECTORS).numpy()
+        from tissuegraph.nn.lit import LitSegger
+
         network = LitSegger(tokens, segger)
         network.load_state_dict(tensors)
         _check_card(card["format"], genes, tokens, vectors)

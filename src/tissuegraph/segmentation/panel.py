@@ -9,7 +9,6 @@ import torch
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.gene_vectors import gene_vectors
 from tissuegraph.segmentation.model import SegmentationModel
 
@@ -37,6 +36,8 @@ def for_panel(
     weights = model.network.state_dict()
     known = weights[EMBEDDING][: len(model.genes)]
     weights[EMBEDDING] = torch.from_numpy((shares @ known.cpu().numpy()).astype(np.float32))
+    from tissuegraph.nn.lit import LitSegger
+
     network = LitSegger(len(genes), model.segger)
     network.load_state_dict(weights)
     vectors = (shares @ model.gene_vectors).astype(np.float32)

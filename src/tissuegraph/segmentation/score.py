@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from scipy import sparse
 
 from tissuegraph.graph.hetero import TileGraph, hetero_data
-from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.params import AssignParams
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
 from tissuegraph.segmentation.pretrained.params import NUCLEAR_DISTANCE
+
+if TYPE_CHECKING:  # Lightning takes seconds, and the pretrained model needs none
+    from tissuegraph.nn.lit import LitSegger
 
 LEAST_PRIOR = 30.0
 """Transcripts that the profile of a cell's type counts for, beside its own, at least."""

@@ -28,7 +28,6 @@ from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 from tissuegraph.segmentation.stages import Stages
-from tissuegraph.segmentation.train import fit
 from tissuegraph.tiles.manifest import write_manifest
 from tissuegraph.tiles.plan import plan_tiles
 from tissuegraph.tiles.store import MAX_TILES, TileStore, write_store
@@ -138,6 +137,8 @@ def train_model(
     seed: int,
 ) -> SegmentationModel:
     """Fit the network on the training tiles, then the assignment on tiles that it was not trained on."""
+    from tissuegraph.segmentation.train import fit  # Lightning takes seconds; only training needs it
+
     training = check_training(training)
     network, vectors, history = fit(
         train_dir, val_dir, root, segger=segger, params=training, num_tx_tokens=num_tx_tokens, seed=seed
