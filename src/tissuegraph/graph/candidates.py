@@ -37,7 +37,7 @@ class _Outlines(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """_Outlines by square: square s holds `members[first[s]:first[s + 1]]`, ascending."""
+    """Outlines by square: square s holds `members[first[s]:first[s + 1]]`, ascending."""
 
     members: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]

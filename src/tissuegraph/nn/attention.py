@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,15 +16,10 @@ from torch_geometric.nn import GATv2Conv
 
 from tissuegraph.nn import attention_kernels as kernels
 from tissuegraph.nn.neighbour_lists import NeighbourLists, lists_of
+from tissuegraph.parallel import all_jobs
 
 MAX_CHANNELS = 128
 """Channels of a head beyond which a row no longer fits the registers, and PyG's code runs."""
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int, workers: int) -> ThreadPoolExecutor:  # noqa: ARG001
-    """One pool a process: the threads of a parent are gone after a fork."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="attention")
 
 
 def _in_chunks(kernel: Callable[..., None], bounds: list[tuple[int, int]]) -> None:
@@ -35,15 +27,8 @@ def _in_chunks(kernel: Callable[..., None], bounds: list[tuple[int, int]]) -> No
 
     These are Python threads, as numba's own can neither be forked nor be called by two threads at once.
     """
-    workers = torch.get_num_threads()
     jobs = [(chunk, first, last) for chunk, (first, last) in enumerate(bounds)]
-    if min(workers, len(jobs)) == 1:
-        for job in jobs:
-            kernel(*job)
-        return
-    pool = _pool(os.getpid(), workers)
-    for done in [pool.submit(kernel, *job) for job in jobs]:
-        done.result()
+    all_jobs(kernel, jobs, torch.get_num_threads())
 
 
 class _Attend(Function):

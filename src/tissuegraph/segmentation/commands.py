@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -239,16 +240,8 @@ def predict(
 
     out = Path(out).absolute()
     prediction = prediction or PredictParams()
-    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
-    new_run = partial(
-        steps.new_run,
-        bundle,
-        out,
-        prediction,
-        stages,
-        min_qv=min_qv,
-        overwrite=overwrite,
-        keep_work=keep_work,
+    new_run = _opening(
+        bundle, out, prediction, stages, min_qv=min_qv, overwrite=overwrite, keep_work=keep_work
     )
     if is_pair_model(Path(model)):
         pretrained = load_pair_model(Path(model))
@@ -341,17 +334,9 @@ def segment(
     by_hand = {"graph": graph, "data": data, "segger": segger, "training": training, "assign": assign}
     chosen = _choose_model(model, by_hand)
     out = Path(out).absolute()
-    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
     prediction = prediction or PredictParams()
-    new_run = partial(
-        steps.new_run,
-        bundle,
-        out,
-        prediction,
-        stages,
-        min_qv=min_qv,
-        overwrite=overwrite,
-        keep_work=keep_work,
+    new_run = _opening(
+        bundle, out, prediction, stages, min_qv=min_qv, overwrite=overwrite, keep_work=keep_work
     )
     if chosen == PRETRAINED:
         pretrained, types = load_pair_model(), _reference_file(reference, label)
@@ -374,6 +359,32 @@ def segment(
         head = {"command": "segment", "model": SEGGER, "seed": seed, "parameters": parameters}
         steps.write_run(run, {**head, "training": trained.training, **said})
     return out
+
+
+def _opening(
+    bundle: Path | str | Sample,
+    out: Path,
+    prediction: PredictParams,
+    stages: Stages,
+    *,
+    min_qv: float,
+    overwrite: bool,
+    keep_work: bool,
+) -> Callable[[], AbstractContextManager[Run]]:
+    """Refuse an `out` that may not be written, and return what opens the run once all else is checked."""
+    from tissuegraph.segmentation import steps
+
+    refuse_existing(out, overwrite=overwrite, marker=keys.RUN_FILE, kind="run")
+    return partial(
+        steps.new_run,
+        bundle,
+        out,
+        prediction,
+        stages,
+        min_qv=min_qv,
+        overwrite=overwrite,
+        keep_work=keep_work,
+    )
 
 
 def _assign_pretrained(

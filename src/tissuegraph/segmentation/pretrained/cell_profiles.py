@@ -92,10 +92,11 @@ class CellProfiles:
         base = -np.log(self.mean.astype(np.float32))
         seen = expected + own.toarray()
         ratios = np.log(seen) + base - np.log(depth + PRIOR)
-        cell, gene = own.nonzero()
+        entries = own.tocoo()
+        cell, gene = entries.row, entries.col
         seen[cell, gene] = np.maximum(seen[cell, gene] - 1, expected[cell, gene])
         without = ratios + (np.log(depth + PRIOR) - np.log(np.maximum(depth - 1, 0) + PRIOR))
-        without[cell, gene] += np.log(seen[cell, gene]) - np.log(expected[cell, gene] + own.data)
+        without[cell, gene] += np.log(seen[cell, gene]) - np.log(expected[cell, gene] + entries.data)
         return ratios, without
 
     @property

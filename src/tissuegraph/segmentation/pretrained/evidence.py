@@ -188,10 +188,11 @@ def expression(
     return out
 
 
-LISTENED = ("nsz", "contract", "reassoc")
+REORDERED = ("nsz", "contract", "reassoc")
+"""Sums over neighbours may be reordered, which lets them use vector registers."""
 
 
-@partial(compiled, fastmath=set(LISTENED))
+@partial(compiled, fastmath=set(REORDERED))
 def _expression(  # type: ignore[no-untyped-def]
     begin,
     end,
