@@ -287,7 +287,7 @@ def test_cells_without_a_nucleus_are_judged_as_such(tmp_path):
     )
     out = tg.segment(slide, tmp_path / "out")
     judged = tg.evaluate(out, slide / "truth.parquet")["tissuegraph"]
-    assert judged.unseen > 0.5
+    assert judged.unseen > 0.3
     cells = ad.read_h5ad(out / "cells.h5ad")
     assert judged.n_cells == len(cells)
 
