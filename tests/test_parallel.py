@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import torch
 
 from tissuegraph import parallel
-from tissuegraph.parallel import cores, in_order, in_processes, over_chunks, scratch
+from tissuegraph.parallel import cores, in_order, over_chunks, scratch
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -72,22 +70,6 @@ def test_the_quota_of_an_older_control_group_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv(parallel.SLURM_CORES, raising=False)
     assert cores() == 3
-
-
-def test_processes_need_no_guard_in_a_script(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from tissuegraph import parallel\n"
-        "parallel.cores = lambda: 2\n"
-        "print(list(parallel.in_processes(divmod, [(7, 2), (9, 4)])))\n"
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "[(3, 1), (2, 1)]\n"), done.stderr
-
-
-def test_one_core_needs_no_processes(monkeypatch):
-    monkeypatch.setattr(parallel, "cores", lambda: 1)
-    assert list(in_processes(divmod, [(7, 2)])) == [(3, 1)]
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import joblib  # type: ignore[import-untyped]
 import numpy as np
 from numba import njit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -84,23 +83,6 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def in_processes(function: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-    """Yield `function(*job)` of every job, in their order, from a process for each core.
-
-    For what holds the interpreter; the function and what it takes and gives are pickled. A script that calls
-    this needs no guard around its main part.
-    """
-    workers = cores()
-    if workers == 1:
-        yield from (function(*job) for job in jobs)
-        return
-    pool = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=workers + AHEAD)
-    try:
-        yield from pool(joblib.delayed(function)(*job) for job in jobs)
-    finally:
-        joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
 def _become_worker() -> None:

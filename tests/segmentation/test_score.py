@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from tissuegraph.graph.hetero import hetero_data
 from tissuegraph.nn.lit import LitSegger
 from tissuegraph.segmentation.params import AssignParams
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
@@ -65,6 +67,19 @@ def test_a_transcript_is_no_evidence_for_having_been_counted(seed, n, m, genes):
         own, depth = counts[b, gene] - itself, counts[b].sum() - itself
         share = (own + prior * types[b, gene]) / (depth + prior)
         assert found[p] == pytest.approx(math.log(share / profiles.mean[gene]), abs=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@tiles
+def test_each_half_of_a_nucleus_is_scored_while_it_is_hidden(seed, n, m):
+    graph = toy.random_tile(seed, n, m)
+    network = LitSegger(GENES).eval()
+    pairs = torch.from_numpy(graph.candidates)
+    with torch.inference_mode():
+        one, other = (network(hetero_data(graph, graph.fold == half), pairs).numpy() for half in (0, 1))
+    fold = graph.fold[graph.candidates[0]]
+    expected = np.select([fold == 0, fold == 1], [one, other], (one + other) / 2)
+    assert affinity(network, graph) == pytest.approx(expected, abs=1e-5)
 
 
 def test_evidence_is_the_weighted_sum():

@@ -56,11 +56,11 @@ def apply_model(
         with stages("axes"):
             axes = find_axes(slide.store, slide.survey, model.genes, model.gene_vectors, with_progress)
     with stages("predict"):
-        shown = with_progress(tiles, "assigning transcripts", len(tiles))
-        tables = (
-            predict_tile(slide.store, slide.survey, model, axes, profiles, tile, WHATEVER) for tile in shown
+        tables = in_order(
+            lambda tile: predict_tile(slide.store, slide.survey, model, axes, profiles, tile, WHATEVER), tiles
         )
-        write_results(tables, len(tiles), run.results)
+        shown = with_progress(tables, "assigning transcripts", len(tiles))
+        write_results(shown, len(tiles), run.results)
     parameters = {type(one).__name__: asdict(one) for one in (model.graph, model.segger, model.assign)}
     uns = {"seed": seed, "parameters": parameters | {"min_qv": min_qv}}
     legend = Legend(slide.survey, len(slide.survey.outlines), model.genes, unknown)

@@ -7,12 +7,8 @@ import shapely
 
 from tissuegraph.segmentation.outlines.contours import contours
 from tissuegraph.segmentation.outlines.disjoint import cores, with_cores, with_lost
-from tissuegraph.segmentation.outlines.territories import cell_before, territories
-
-KEPT_SHARE = 0.95
-"""Share of a cell's transcripts, the nearest to its middle, that say where it is drawn."""
-FARTHEST = 100.0
-"""um from its middle beyond which a cell is not drawn around its transcripts."""
+from tissuegraph.segmentation.outlines.members import Members, by_cell
+from tissuegraph.segmentation.outlines.territories import territories
 
 
 def cell_outlines(positions: np.ndarray, cell: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
@@ -42,56 +38,24 @@ def cell_outlines(positions: np.ndarray, cell: np.ndarray, nuclei: np.ndarray) -
     """
     if len(nuclei) == 0:
         return np.empty(0, object)
-    members = _by_cell(np.asarray(positions, np.float64), cell, len(nuclei))
-    middles = np.array([_middle(points) for points in members])
+    members, middles = by_cell(np.asarray(positions, np.float64), cell, len(nuclei))
     order = _order(nuclei, members, middles)
     outlines = np.empty(len(nuclei), object)
-    outlines[order] = _in_order([members[i] for i in order], middles[order], nuclei[order])
+    outlines[order] = _in_order(members.of(order), middles[order], nuclei[order])
     return outlines
 
 
-def _in_order(members: list[np.ndarray], middles: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
+def _in_order(members: Members, middles: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
     """Draw cells, the first of which prevail where all else is equal."""
     kernels = cores(nuclei, middles)
-    drawn = np.flatnonzero([len(points) > 0 for points in members])
+    drawn = np.flatnonzero(members.stop > members.start)
     outlines = kernels.copy()
     if len(drawn):
-        cells = [cell_before(members[i], _is_near(members[i], middles[i]), kernels[i]) for i in drawn]
-        outlines[drawn] = contours(*territories(cells), len(cells))
+        outlines[drawn] = contours(*territories(members.of(drawn), kernels[drawn]), len(drawn))
     return with_lost(with_cores(outlines, kernels), kernels, middles)
 
 
-def _by_cell(positions: np.ndarray, cell: np.ndarray, n_cells: int) -> list[np.ndarray]:
-    """The positions of each cell's transcripts, sorted, so that their order does not matter."""
-    order = np.lexsort((positions[:, 1], positions[:, 0], cell))
-    return np.split(positions[order], np.cumsum(np.bincount(cell, minlength=n_cells))[:-1])
-
-
-def _middle(points: np.ndarray) -> np.ndarray:
-    """The transcript nearest to the median position, [2]; NaN without any."""
-    if len(points) == 0:
-        return np.full(2, np.nan)
-    return points[np.argmin(np.hypot(*(points - np.median(points, 0)).T))]
-
-
-def _order(nuclei: np.ndarray, members: list[np.ndarray], middles: np.ndarray) -> np.ndarray:
+def _order(nuclei: np.ndarray, members: Members, middles: np.ndarray) -> np.ndarray:
     """Cells from left to right, or what else tells them apart: not by number, which could be any."""
-    counts = [len(points) for points in members]
+    counts = members.stop - members.start
     return np.lexsort((counts, shapely.area(nuclei), *middles.T, *shapely.bounds(nuclei).T))
-
-
-def _is_near(points: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Whether each transcript is among the nearest 95% of its cell's, and not too far, [n]; one is.
-
-    Near is meant in the cell's own shape, so that a long cell keeps its ends.
-    """
-    apart = points - middle
-    squared = (apart**2).sum(1)
-    near = squared <= min(_largest_kept(squared), FARTHEST**2)
-    spread = apart[near].T @ apart[near] / near.sum() + np.eye(2)
-    shaped = ((apart @ np.linalg.inv(spread)) * apart).sum(1)
-    return (shaped <= _largest_kept(shaped)) & (squared <= FARTHEST**2)
-
-
-def _largest_kept(values: np.ndarray) -> float:
-    return np.sort(values)[int(np.ceil(KEPT_SHARE * len(values))) - 1]

@@ -14,15 +14,12 @@ import shapely
 from scipy import sparse
 
 from tissuegraph import keys
-from tissuegraph.parallel import in_processes
+from tissuegraph.parallel import in_order
 from tissuegraph.segmentation.boundaries import cell_outlines
 from tissuegraph.segmentation.outlines.windows import windows
 from tissuegraph.segmentation.params import SMALL_CELL
 from tissuegraph.segmentation.settle import Legend
 from tissuegraph.tiles.survey import Survey
-
-FEW_CELLS = 3000
-"""Cells that are drawn sooner than other processes have started."""
 
 
 def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +108,7 @@ def _outlines(assigned: pl.LazyFrame, numbers: np.ndarray, survey: Survey) -> tu
     outlines, centres = np.empty(len(numbers), object), np.empty((len(numbers), 2))
     parts = list(windows(boxes))
     jobs = ((*_members(assigned, numbers[near], boxes[near]), nuclei[near]) for _, near in parts)
-    worth_it = len(parts) > 1 and len(numbers) > FEW_CELLS
-    drawn = in_processes(_drawn, jobs) if worth_it else (_drawn(*job) for job in jobs)
-    for (own, near), (shapes, middles) in zip(parts, drawn, strict=True):
+    for (own, near), (shapes, middles) in zip(parts, in_order(lambda job: _drawn(*job), jobs), strict=True):
         mine = np.isin(near, own)
         outlines[own], centres[own] = shapes[mine], middles[mine]
     return outlines, centres

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,14 +41,27 @@ def affinity(network: LitSegger, graph: TileGraph) -> np.ndarray:
     A transcript inside a nucleus is scored while its half of the nucleus is hidden from message passing;
     one outside is scored with either half hidden, and the mean is taken.
     """
-    total = np.zeros(graph.candidates.shape[1], np.float64)
-    fold = graph.fold[graph.candidates[0]]
-    for hidden in (0, 1):
-        data = hetero_data(graph, graph.fold == hidden).to(network.device)
-        pairs = torch.from_numpy(graph.candidates).to(network.device)
-        logits = network(data, pairs).float().cpu().numpy()
-        total += np.where(fold == hidden, logits, np.where(fold < 0, logits / 2, 0.0))
-    return total
+    data = hetero_data(_in_halves(graph), np.zeros(len(graph.tokens), bool)).to(network.device)
+    tx, bd = graph.candidates
+    fold = graph.fold[tx]
+    pairs = np.stack([np.tile(tx, 2), np.concatenate([bd, bd + len(graph.features)])])
+    logits = network(data, torch.from_numpy(pairs).to(network.device)).double().cpu().numpy()
+    first, second = logits.reshape(2, -1)
+    return np.where(fold < 0, (first + second) / 2, np.where(fold == 0, first, second))
+
+
+def _in_halves(graph: TileGraph) -> TileGraph:
+    """Every boundary twice, once without the transcripts of its half 0 and once without those of half 1.
+
+    No transcript hears a boundary, so both copies go through the network together.
+    """
+    copy = np.where(graph.fold == 0, len(graph.features), 0)
+    return replace(
+        graph,
+        features=np.tile(graph.features, (2, 1)),
+        boundaries=np.tile(graph.boundaries, 2),
+        owner=np.where(graph.owner >= 0, graph.owner + copy, -1),
+    )
 
 
 def gene_ratios(graph: TileGraph, profiles: CellProfiles, cells: np.ndarray) -> np.ndarray:

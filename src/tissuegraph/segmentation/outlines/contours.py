@@ -43,16 +43,17 @@ def contours(labels: np.ndarray, first: np.ndarray, n_cells: int) -> np.ndarray:
     number = np.full(labels.shape, -1, np.int32)
     number[tuple(corners.T)] = np.arange(len(corners))
     beside = _neighbours(borders, corners, number)
-    where = _relaxed((corners + first).astype(np.float64), beside)
+    where = (corners + first).astype(np.float64)
+    _relax(where, beside.T.copy())
     needed = ~(_is_flat(where, beside) & ((corners + first).sum(1) % 2 == 0))
-    drawn = np.full(n_cells, shapely.Polygon(), object)
     pixel = np.flatnonzero(labels.ravel() >= 0)[::-1]
     start = np.full(n_cells, -1)
     start[labels.ravel()[pixel]] = pixel  # of several, the last is kept: a cell's first pixel
-    for cell in np.flatnonzero(start >= 0):
-        around = _ring(labels, *divmod(int(start[cell]), labels.shape[1]))
-        ring = number[around[:, 0], around[:, 1]]
-        drawn[cell] = shapely.Polygon(where[ring[needed[ring]]] * PIXEL)
+    found = np.flatnonzero(start >= 0)
+    ring, ends = _rings(labels, start[found], number, needed)
+    drawn = np.full(n_cells, shapely.Polygon(), object)
+    owner = np.repeat(np.arange(len(found)), np.diff(ends, prepend=0))
+    drawn[found] = shapely.polygons(shapely.linearrings(where[ring] * PIXEL, indices=owner))
     return _without_pinches(drawn)
 
 
@@ -73,17 +74,23 @@ def _neighbours(borders: np.ndarray, corners: np.ndarray, number: np.ndarray) ->
     return np.where(borders[:, i, j], ahead, -1)
 
 
-def _relaxed(corners: np.ndarray, beside: np.ndarray) -> np.ndarray:
-    """Move corners towards the mean of their neighbours, each within its own square, [K, 2].
+@compiled
+def _relax(where, beside):  # type: ignore[no-untyped-def]
+    """Move corners [K, 2] towards the mean of their neighbours, each within its own square.
 
     Half the way each time: a staircase that moved all the way would become its own mirror image.
     """
-    degree = (beside >= 0).sum(0)[:, None]
-    padded = np.vstack([corners, np.zeros(2)])  # -1, no neighbour, adds nothing
+    origin, before = where.copy(), where.copy()
     for _ in range(ROUNDS):
-        mean = sum(padded[some] for some in beside) / degree
-        padded[:-1] = np.clip((padded[:-1] + mean) / 2, corners - FREEDOM, corners + FREEDOM)
-    return padded[:-1]
+        for k in range(len(where)):
+            x, y, degree = 0.0, 0.0, 0
+            for other in beside[k]:
+                if other >= 0:
+                    x, y, degree = x + before[other, 0], y + before[other, 1], degree + 1
+            x, y = (before[k, 0] + x / degree) / 2, (before[k, 1] + y / degree) / 2
+            where[k, 0] = min(max(x, origin[k, 0] - FREEDOM), origin[k, 0] + FREEDOM)
+            where[k, 1] = min(max(y, origin[k, 1] - FREEDOM), origin[k, 1] + FREEDOM)
+        before[:] = where
 
 
 def _is_flat(where: np.ndarray, beside: np.ndarray) -> np.ndarray:
@@ -101,24 +108,41 @@ def _is_flat(where: np.ndarray, beside: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _ring(labels: np.ndarray, i: int, j: int) -> np.ndarray:
-    """Walk around the cell of pixel (i, j), its first one, with the cell on the left; corners [K, 2]."""
-    cell = labels[i, j]
-    x, y, heading = i, j, 0
-    found = []
-    while True:
-        found.append((x, y))
-        x += (heading == 0) - (heading == 2)
-        y += (heading == 1) - (heading == 3)
-        # The pixels ahead, to the left and to the right of the way.
-        left = labels[x - (heading == 1 or heading == 2), y - (heading >= 2)] == cell
-        right = labels[x - (heading >= 2), y - (heading == 0 or heading == 3)] == cell
-        if not left:
-            heading = (heading + 1) % 4
-        elif right:
-            heading = (heading + 3) % 4
-        if x == i and y == j and heading == 0:
-            return np.array(found)
+def _rings(labels, start, number, needed):  # type: ignore[no-untyped-def]
+    """Walk around cells from the first pixel of each: the needed corners of all rings, and where rings end."""
+    corners, ends = np.empty(1024, np.int64), np.empty(len(start), np.int64)
+    n, height = 0, labels.shape[1]
+    for c in range(len(start)):
+        i, j = start[c] // height, start[c] % height
+        x, y, heading = i, j, 0
+        while True:
+            if needed[number[x, y]]:
+                if n == len(corners):
+                    longer = np.empty(2 * n, np.int64)
+                    longer[:n] = corners
+                    corners = longer
+                corners[n] = number[x, y]
+                n += 1
+            x, y, heading = _step(labels, labels[i, j], x, y, heading)
+            if x == i and y == j and heading == 0:
+                break
+        ends[c] = n
+    return corners[:n], ends
+
+
+@compiled
+def _step(labels, cell, x, y, heading):  # type: ignore[no-untyped-def]
+    """Go on to the next corner, with the cell on the left; where to, and whither from there."""
+    x += (heading == 0) - (heading == 2)
+    y += (heading == 1) - (heading == 3)
+    # The pixels ahead, to the left and to the right of the way.
+    left = labels[x - (heading == 1 or heading == 2), y - (heading >= 2)] == cell
+    right = labels[x - (heading >= 2), y - (heading == 0 or heading == 3)] == cell
+    if not left:
+        heading = (heading + 1) % 4
+    elif right:
+        heading = (heading + 3) % 4
+    return x, y, heading
 
 
 def _without_pinches(outlines: np.ndarray) -> np.ndarray:

@@ -21,7 +21,14 @@ def pixels(positions: np.ndarray) -> np.ndarray:
     return np.floor(positions / PIXEL).astype(np.int64)
 
 
-def density(points: np.ndarray, kept: np.ndarray, first: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+@compiled
+def pixel_of(x, y, first):  # type: ignore[no-untyped-def]
+    """Place of a position in a raster that starts with pixel `first`."""
+    return int(np.floor(x / PIXEL)) - first[0], int(np.floor(y / PIXEL)) - first[1]
+
+
+@compiled
+def density(points, kept, first, field):  # type: ignore[no-untyped-def]
     """Smooth a cell's transcripts, with a kernel as elongated as the cell.
 
     A sum of Gaussians whose covariance is that of the transcripts times `SMOOTHING`^2 n^(-1/3)
@@ -33,33 +40,45 @@ def density(points: np.ndarray, kept: np.ndarray, first: np.ndarray, shape: tupl
         [n, 2], um, n > 0.
     kept
         [n], the points whose spread counts: not the strays; at least one.
-    first, shape
-        The first pixel of the crop and how many it has along x and y.
-
-    Returns
-    -------
-    [w, h], at the pixels' centres, without a unit.
+    first
+        [2], the first pixel of the crop.
+    field
+        [w, h], written: the density at the pixels' centres, without a unit.
     """
-    apart = points[kept] - points[kept].mean(0)
-    spread = apart.T @ apart / len(apart)
-    covariance = SMOOTHING**2 * len(apart) ** (-1 / 3) * spread + LEAST_WIDTH**2 * np.eye(2)
-    field = np.zeros(shape)
-    _add_kernels(field, points - first * PIXEL, np.linalg.inv(covariance))
-    return field
+    xx, xy, yy, n = _covariance(points, kept)
+    share = SMOOTHING**2 * n ** (-1 / 3)
+    xx, xy, yy = share * xx + LEAST_WIDTH**2, share * xy, share * yy + LEAST_WIDTH**2
+    determinant = xx * yy - xy * xy
+    field[:] = 0.0
+    _add_kernels(field, points, first, yy / determinant, -xy / determinant, xx / determinant)
 
 
 @compiled
-def _add_kernels(field: np.ndarray, points: np.ndarray, precision: np.ndarray) -> None:
-    """Add to `field` a Gaussian around each point, cut off smoothly at `REACH`.
+def _covariance(points, kept):  # type: ignore[no-untyped-def]
+    x, y, n = 0.0, 0.0, 0
+    for i in range(len(points)):
+        if kept[i]:
+            x, y, n = x + points[i, 0], y + points[i, 1], n + 1
+    x, y, xx, xy, yy = x / n, y / n, 0.0, 0.0, 0.0
+    for i in range(len(points)):
+        if kept[i]:
+            dx, dy = points[i, 0] - x, points[i, 1] - y
+            xx, xy, yy = xx + dx * dx, xy + dx * dy, yy + dy * dy
+    return xx / n, xy / n, yy / n, n
+
+
+@compiled
+def _add_kernels(field, points, first, a, b, c):  # type: ignore[no-untyped-def]
+    """Add to `field` a Gaussian around each point, of precision [[a, b], [b, c]], cut off at `REACH`.
 
     From one pixel of a row to the next the Gaussian changes by a factor, which changes by a constant one.
     """
-    a, b, c = precision[0, 0], precision[0, 1], precision[1, 1]
     reach_x = REACH * np.sqrt(c / (a * c - b * b))
     reach_y = REACH * np.sqrt(a / (a * c - b * b))
     least = np.exp(-0.5 * REACH * REACH)
     bend = np.exp(-c * PIXEL * PIXEL)
-    for x, y in points:
+    for k in range(len(points)):
+        x, y = points[k, 0] - first[0] * PIXEL, points[k, 1] - first[1] * PIXEL
         i_from, i_to = int((x - reach_x) / PIXEL), int((x + reach_x) / PIXEL) + 2
         j_from, j_to = int((y - reach_y) / PIXEL), int((y + reach_y) / PIXEL) + 2
         for i in range(max(0, i_from), min(field.shape[0], i_to)):

@@ -44,14 +44,23 @@ def with_cores(outlines: np.ndarray, nuclei: np.ndarray) -> np.ndarray:
 
     outlines [M] and nuclei [M]: polygons; the nuclei are disjoint, and so are the outlines, or nested.
     """
-    inner, outer = shapely.STRtree(outlines).query(outlines, predicate="within")
-    nested = (inner != outer) & ~shapely.is_empty(outlines[inner])
-    outlines = subtracted(outlines, outer[nested], outlines[inner[nested]])
+    inner, outer = _nested(outlines)
+    outlines = subtracted(outlines, outer, outlines[inner])
     joined, out = outlines.copy(), ~shapely.covers(outlines, nuclei) & ~shapely.is_empty(nuclei)
     joined[out] = main_parts(shapely.union(outlines[out], nuclei[out]))
     one, other = shapely.STRtree(nuclei).query(joined, predicate="intersects")
     rival = one != other
     return subtracted(joined, one[rival], nuclei[other[rival]], nuclei)
+
+
+def _nested(outlines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the outlines that lie in another, and of the others."""
+    inner, outer = shapely.STRtree(outlines).query(outlines)
+    boxes = shapely.bounds(outlines)
+    low, high = boxes[inner, :2] >= boxes[outer, :2], boxes[inner, 2:] <= boxes[outer, 2:]
+    chosen = (inner != outer) & low.all(1) & high.all(1)
+    chosen[chosen] = shapely.within(outlines[inner[chosen]], outlines[outer[chosen]])
+    return inner[chosen], outer[chosen]
 
 
 def with_lost(outlines: np.ndarray, nuclei: np.ndarray, middles: np.ndarray) -> np.ndarray:
