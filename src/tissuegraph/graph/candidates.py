@@ -15,6 +15,7 @@ import numpy.typing as npt
 import shapely
 
 from tissuegraph.errors import InputError
+from tissuegraph.graph.sides import side_table, signed_to
 from tissuegraph.parallel import compiled, cores
 
 CHUNK = 100_000
@@ -29,7 +30,7 @@ Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float
 
 
 class _Outlines(NamedTuple):
-    """The sides of all outlines: those of outline i are `sides[first[i]:first[i + 1]]`, as ax, ay, bx, by."""
+    """The sides of all outlines: those of outline i are `sides[:, first[i]:first[i + 1]]`, a `side_table`."""
 
     sides: npt.NDArray[np.float64]
     first: npt.NDArray[np.int64]
@@ -37,9 +38,10 @@ class _Outlines(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Outlines by square: square s holds `members[first[s]:first[s + 1]]`, ascending."""
+    """Outlines by square: square s holds `members[first[s]:first[s + 1]]`, with their boxes [4, ...]."""
 
     members: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float64]
     first: npt.NDArray[np.int64]
     left: float
     bottom: float
@@ -94,7 +96,7 @@ def candidate_pairs(
         )
     points = _points(x, y)
     flat = flatten(outlines)
-    if len(points) == 0 or len(flat.sides) == 0:
+    if len(points) == 0 or flat.sides.shape[1] == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     grid = _grid(flat.boxes, max_distance + SLACK)
 
@@ -151,7 +153,7 @@ def flatten(outlines: npt.ArrayLike) -> _Outlines:
     rings, part_of_ring = shapely.get_rings(parts, return_index=True)
     corners, ring_of_corner = shapely.get_coordinates(rings, return_index=True)
     joined = ring_of_corner[1:] == ring_of_corner[:-1]
-    sides = np.ascontiguousarray(np.hstack([corners[:-1], corners[1:]])[joined])
+    sides = side_table(np.hstack([corners[:-1], corners[1:]])[joined])
     owner = outline_of_part[part_of_ring[ring_of_corner[1:][joined]]]
     return _Outlines(sides, _starts(owner, len(geometries)), shapely.bounds(geometries).reshape(-1, 4))
 
@@ -175,7 +177,8 @@ def _grid(boxes: npt.NDArray[np.float64], reach: float) -> _Grid:
     square = column + columns * (first_square[outline, 1] + nth // spans[outline, 0])
     members = known[outline[np.argsort(square, kind="stable")]]
     first = _starts(square, columns * rows)
-    return _Grid(members, first, float(left), float(bottom), side, columns, rows)
+    by_square = np.ascontiguousarray(boxes[members].T)
+    return _Grid(members, by_square, first, float(left), float(bottom), side, columns, rows)
 
 
 def _starts(owner: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
@@ -184,74 +187,85 @@ def _starts(owner: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
 
 
 @compiled
-def signed_to(px, py, sides, start, stop):  # type: ignore[no-untyped-def]
-    """Return the distance of a point to the nearest side, negative inside (even-odd rule)."""
-    nearest = np.inf
-    inside = False
-    for s in range(start, stop):
-        ax, ay, bx, by = sides[s, 0], sides[s, 1], sides[s, 2], sides[s, 3]
-        dx, dy = bx - ax, by - ay
-        qx, qy = px - ax, py - ay
-        along = qx * dx + qy * dy
-        length = dx * dx + dy * dy
-        if along > 0.0 and length > 0.0:
-            share = min(along / length, 1.0)
-            # from the end itself, so that a corner is equally far from both of its sides
-            qx = px - bx if share == 1.0 else qx - share * dx
-            qy = py - by if share == 1.0 else qy - share * dy
-        nearest = min(nearest, qx * qx + qy * qy)
-        if (ay > py) != (by > py) and px < dx * (py - ay) / dy + ax:
-            inside = not inside
-    distance = math.sqrt(nearest)
-    return -distance if inside and distance > 0.0 else distance
-
-
-@compiled
-def _box_distance(px, py, box):  # type: ignore[no-untyped-def]
-    dx = max(box[0] - px, px - box[2], 0.0)
-    dy = max(box[1] - py, py - box[3], 0.0)
-    return math.sqrt(dx * dx + dy * dy)
-
-
-@compiled
 def _nearest(points, outlines, grid, k, max_distance):  # type: ignore[no-untyped-def]
     """Return distances and outlines, both (N, k), nearest first; -1 where there is no outline."""
     distances = np.full((len(points), k), np.inf)
     indices = np.full((len(points), k), -1, np.int64)
+    room = np.empty(np.diff(outlines.first).max())
+    most = np.diff(grid.first).max()
+    apart, near = np.empty((2, most)), np.empty(most, np.int64)
     for p in range(len(points)):
         px, py = points[p, 0], points[p, 1]
         column = math.floor((px - grid.left) / grid.side)
         row = math.floor((py - grid.bottom) / grid.side)
         if not (0 <= column < grid.columns and 0 <= row < grid.rows):
             continue
-        square = int(column) + grid.columns * int(row)
         limit = max_distance
-        for m in range(grid.first[square], grid.first[square + 1]):
-            outline = grid.members[m]
+        n = _by_box(px, py, grid, int(column) + grid.columns * int(row), limit, apart, near)
+        for m in range(n):
             # a box is never farther than its outline; inside it nothing can be said
-            if _box_distance(px, py, outlines.boxes[outline]) > max(limit, 0.0) + SLACK:
-                continue
-            first = outlines.first[outline]
-            distance = signed_to(px, py, outlines.sides, first, outlines.first[outline + 1])
-            if distance > limit or distance >= distances[p, k - 1]:
-                continue  # members ascend, so an equal one that came first stays first
-            rank = k - 1
-            while rank > 0 and distances[p, rank - 1] > distance:
-                distances[p, rank] = distances[p, rank - 1]
-                indices[p, rank] = indices[p, rank - 1]
-                rank -= 1
-            distances[p, rank] = distance
-            indices[p, rank] = outline
-            limit = min(limit, distances[p, k - 1])
+            if apart[1, m] > (max(limit, 0.0) + SLACK) ** 2:
+                break
+            start, stop = outlines.first[near[m]], outlines.first[near[m] + 1]
+            distance = signed_to(px, py, outlines.sides, start, stop, room)
+            if distance <= limit:
+                _insert(distances[p], indices[p], distance, near[m])
+                limit = min(limit, distances[p, k - 1])
     return distances, indices
+
+
+@compiled
+def _by_box(px, py, grid, square, max_distance, apart, near):  # type: ignore[no-untyped-def]
+    """Sort the outlines of a square by how near their boxes are, as far as they are near enough.
+
+    Written are their squared distances, `apart[1]`, and their numbers, `near`. Returns how many there are.
+    """
+    first, last, most = grid.first[square], grid.first[square + 1], (max_distance + SLACK) ** 2
+    x0, y0, x1, y1 = (
+        grid.boxes[0, first:last],
+        grid.boxes[1, first:last],
+        grid.boxes[2, first:last],
+        grid.boxes[3, first:last],
+    )
+    found, squared = apart[0], apart[1]
+    for m in range(last - first):
+        dx, dy = max(x0[m] - px, px - x1[m]), max(y0[m] - py, py - y1[m])
+        dx, dy = dx if dx > 0.0 else 0.0, dy if dy > 0.0 else 0.0
+        found[m] = dx * dx + dy * dy
+    n = 0
+    for m in range(last - first):
+        if found[m] > most:
+            continue
+        place = n
+        while place > 0 and squared[place - 1] > found[m]:
+            squared[place], near[place] = squared[place - 1], near[place - 1]
+            place -= 1
+        squared[place], near[place] = found[m], grid.members[first + m]
+        n += 1
+    return n
+
+
+@compiled
+def _insert(distances, indices, distance, outline):  # type: ignore[no-untyped-def]
+    """Put an outline among the nearest, if it is one of them; of equal ones the first stands first."""
+    rank = len(distances)
+    while rank > 0 and (
+        distances[rank - 1] > distance or (distances[rank - 1] == distance and indices[rank - 1] > outline)
+    ):
+        if rank < len(distances):
+            distances[rank], indices[rank] = distances[rank - 1], indices[rank - 1]
+        rank -= 1
+    if rank < len(distances):
+        distances[rank], indices[rank] = distance, outline
 
 
 @compiled
 def _measure_pairs(points, outlines, tx_index, boundary_index):  # type: ignore[no-untyped-def]
     distances = np.empty(len(tx_index))
+    room = np.empty(max(np.diff(outlines.first).max(), 1)) if len(tx_index) else np.empty(0)
     for i in range(len(tx_index)):
         outline = boundary_index[i]
         px, py = points[tx_index[i], 0], points[tx_index[i], 1]
         start, stop = outlines.first[outline], outlines.first[outline + 1]
-        distances[i] = signed_to(px, py, outlines.sides, start, stop)
+        distances[i] = signed_to(px, py, outlines.sides, start, stop, room)
     return distances

@@ -109,7 +109,7 @@ def _is_flat(where: np.ndarray, beside: np.ndarray) -> np.ndarray:
 
 @compiled
 def _rings(labels, start, number, needed):  # type: ignore[no-untyped-def]
-    """Walk around cells from the first pixel of each: the needed corners of all rings, and where rings end."""
+    """Walk around cells from the first pixel of each: needed corners of all rings, and where rings end."""
     corners, ends = np.empty(1024, np.int64), np.empty(len(start), np.int64)
     n, height = 0, labels.shape[1]
     for c in range(len(start)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tissuegraph.graph.candidates import signed_to
+from tissuegraph.graph.sides import AX, AY, BX, BY, INVERSE, SLOPE, signed_to
 from tissuegraph.parallel import compiled
 from tissuegraph.segmentation.outlines.density import PIXEL, pixel_of
 
@@ -13,20 +13,21 @@ AROUND = 1.1
 
 
 @compiled
-def within(sides, on_surface, first, inside):  # type: ignore[no-untyped-def]
+def within(sides, start, stop, on_surface, first, inside):  # type: ignore[no-untyped-def]
     """Write whether each pixel's centre lies in a polygon, [w, h]; of one with sides at least one does.
 
-    sides [S, 4]: ax, ay, bx, by, um; on_surface [2]: a point in the polygon.
+    sides [6, S], start, stop: those of the polygon in a table, um; on_surface [2]: a point in it.
     """
     inside[:] = False
-    if len(sides) == 0:
+    if start == stop:
         return
-    i_from, i_to, j_from, j_to = _box(sides, first, 0.0, inside.shape)
+    room = np.empty(stop - start)
+    i_from, i_to, j_from, j_to = _box(sides, start, stop, first, 0.0, inside.shape)
     found = False
     for i in range(i_from, i_to):
         for j in range(j_from, j_to):
             x, y = (first[0] + i + 0.5) * PIXEL, (first[1] + j + 0.5) * PIXEL
-            inside[i, j] = signed_to(x, y, sides, 0, len(sides)) < 0
+            inside[i, j] = signed_to(x, y, sides, start, stop, room) < 0
             found |= inside[i, j]
     if not found:
         i, j = pixel_of(on_surface[0], on_surface[1], first)
@@ -34,41 +35,44 @@ def within(sides, on_surface, first, inside):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _box(sides, first, around, shape):  # type: ignore[no-untyped-def]
+def _box(sides, start, stop, first, around, shape):  # type: ignore[no-untyped-def]
     """Pixels that can lie within `around` um of sides: i and j, from and to."""
-    low_x, high_x = sides[:, 0].min() - around, sides[:, 0].max() + around
-    low_y, high_y = sides[:, 1].min() - around, sides[:, 1].max() + around
-    i_from, i_to = int(np.floor(low_x / PIXEL)) - first[0], int(np.floor(high_x / PIXEL)) - first[0] + 1
-    j_from, j_to = int(np.floor(low_y / PIXEL)) - first[1], int(np.floor(high_y / PIXEL)) - first[1] + 1
-    return max(i_from, 0), min(i_to, shape[0]), max(j_from, 0), min(j_to, shape[1])
+    x, y = sides[AX, start:stop], sides[AY, start:stop]
+    low, high = (
+        pixel_of(x.min() - around, y.min() - around, first),
+        pixel_of(x.max() + around, y.max() + around, first),
+    )
+    return max(low[0], 0), min(high[0] + 1, shape[0]), max(low[1], 0), min(high[1] + 1, shape[1])
 
 
 @compiled
-def within_hull(points, kept, sides, first, inside):  # type: ignore[no-untyped-def]
+def within_hull(points, kept, sides, start, stop, first, inside):  # type: ignore[no-untyped-def]
     """Whether each pixel lies in the hull of the nucleus and the kept transcripts, or near it, [w, h].
 
-    points [n, 2], um, sorted by x, then y.
+    points [n, 2], um, sorted by x, then y; sides, start, stop as in `within`.
     """
-    hull = _hull(_sorted_corners(points, kept, sides))
+    hull = _hull(_sorted_corners(points, kept, sides, start, stop))
+    size = hull.shape[1]
+    room = np.empty(size)
     inside[:] = False
-    i_from, i_to, j_from, j_to = _box(hull, first, AROUND, inside.shape)
+    i_from, i_to, j_from, j_to = _box(hull, 0, size, first, AROUND, inside.shape)
     for i in range(i_from, i_to):
         for j in range(j_from, j_to):
             x, y = (first[0] + i + 0.5) * PIXEL, (first[1] + j + 0.5) * PIXEL
-            inside[i, j] = signed_to(x, y, hull, 0, len(hull)) <= AROUND
+            inside[i, j] = signed_to(x, y, hull, 0, size, room) <= AROUND
 
 
 @compiled
-def _sorted_corners(points, kept, sides):  # type: ignore[no-untyped-def]
+def _sorted_corners(points, kept, sides, start, stop):  # type: ignore[no-untyped-def]
     """Kept points, which are sorted, and the corners of the nucleus, by x, then y, [K, 2]."""
-    corners = np.empty((len(points) + len(sides), 2))
+    corners = np.empty((len(points) + stop - start, 2))
     n = 0
     for i in range(len(points)):
         if kept[i]:
             corners[n] = points[i]
             n += 1
-    for s in range(len(sides)):
-        x, y, place = sides[s, 0], sides[s, 1], n
+    for s in range(start, stop):
+        x, y, place = sides[AX, s], sides[AY, s], n
         while place > 0 and (
             corners[place - 1, 0] > x or (corners[place - 1, 0] == x and corners[place - 1, 1] > y)
         ):
@@ -81,24 +85,26 @@ def _sorted_corners(points, kept, sides):  # type: ignore[no-untyped-def]
 
 @compiled
 def _hull(corners):  # type: ignore[no-untyped-def]
-    """Sides [S, 4] of the convex hull of sorted corners [K, 2] (Andrew's monotone chain)."""
+    """Table [6, S] of the sides of the convex hull of sorted corners [K, 2] (Andrew's monotone chain)."""
     n = len(corners)
     chain = np.empty(2 * n + 1, np.int64)
     size = 0
     for turn in range(2):
         least = size + 2 if turn == 0 else size + 1
-        for step in range(n):
+        for step in range(turn, n):  # back from the last corner, which stands already
             i = step if turn == 0 else n - 1 - step
-            if turn == 1 and step == 0:
-                continue  # the last corner stands already
             while size >= least and _bends_right(corners, chain[size - 2], chain[size - 1], i):
                 size -= 1
             chain[size] = i
             size += 1
-    sides = np.empty((max(size - 1, 1), 4))
-    sides[0, :2], sides[0, 2:] = corners[0], corners[0]
-    for s in range(size - 1):
-        sides[s, :2], sides[s, 2:] = corners[chain[s]], corners[chain[s + 1]]
+    sides = np.zeros((6, max(size - 1, 1)))
+    for s in range(sides.shape[1]):
+        a, b = corners[chain[s]], corners[chain[min(s + 1, size - 1)]]
+        dx, dy = b[0] - a[0], b[1] - a[1]
+        sides[AX, s], sides[AY, s], sides[BX, s], sides[BY, s] = a[0], a[1], b[0], b[1]
+        length = dx * dx + dy * dy
+        sides[INVERSE, s] = 1 / length if length > 0 else 0.0
+        sides[SLOPE, s] = dx / dy if dy != 0 else 0.0
     return sides
 
 

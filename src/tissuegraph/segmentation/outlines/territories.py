@@ -78,7 +78,7 @@ def _compete(  # type: ignore[no-untyped-def]
     """Write to `labels` [w, h] who is strongest, and how strong to `best` [w, h]."""
     for c in range(len(start)):
         own, good = points[start[c] : stop[c]], kept[start[c] : stop[c]]
-        nucleus = sides[first_side[c] : first_side[c + 1]]
+        nucleus = (sides, first_side[c], first_side[c + 1])
         power = strength(own, good, nucleus, on_surface[c], first[c], shape[c])
         x, y = first[c, 0] - corner[0], first[c, 1] - corner[1]
         for i in range(shape[c, 0]):
@@ -99,7 +99,7 @@ def _in_one_piece(  # type: ignore[no-untyped-def]
         mine, core = place == c, np.empty(place.shape, np.bool_)
         if connected(mine, np.empty(place.shape, np.int32)) < 2:
             continue
-        within(sides[first_side[c] : first_side[c + 1]], on_surface[c], first[c], core)
+        within(sides, first_side[c], first_side[c + 1], on_surface[c], first[c], core)
         main = main_part(mine, core, points[start[c] : stop[c]], first[c])
         for i in range(shape[c, 0]):
             for j in range(shape[c, 1]):
@@ -108,20 +108,20 @@ def _in_one_piece(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def strength(points, kept, sides, on_surface, first, shape):  # type: ignore[no-untyped-def]
+def strength(points, kept, nucleus, on_surface, first, shape):  # type: ignore[no-untyped-def]
     """How strong a cell is at its pixels, 0 outside its largest possible territory, [w, h].
 
     The density over the mean density at its transcripts, so that a cell of few transcripts holds its
     ground against one of many. The territory ends at `LEVEL`, or lower, where `HELD_SHARE` of the
     transcripts ask for it, and is in one piece: if need be, by the hull of nearly all transcripts.
 
-    points [n, 2] um, sorted; kept [n], all but strays; sides [S, 4] of the nucleus, if it has one, and
-    on_surface [2], a point in it; first [2] and shape [2]: the pixels among which it is drawn.
+    points [n, 2] um, sorted; kept [n], all but strays; nucleus: a table of sides, and which are its own, if
+    it has one; on_surface [2], a point in it; first [2] and shape [2]: the pixels among which it is drawn.
     """
     size = (shape[0], shape[1])
     field, core, ground = np.empty(size), np.empty(size, np.bool_), np.empty(size, np.bool_)
     density(points, kept, first, field)
-    within(sides, on_surface, first, core)
+    within(*nucleus, on_surface, first, core)
     field /= _mean_at(field, points, kept, first)
     held = np.sort(_least_around(field, points, first))
     asked = held[len(held) - int(np.ceil(HELD_SHARE * len(held)))]
@@ -136,7 +136,7 @@ def strength(points, kept, sides, on_surface, first, shape):  # type: ignore[no-
             field[i, j] = field[i, j] * LEVEL / level if part[i, j] else 0.0
             parted |= core[i, j] and not part[i, j]
     if parted or _least_around(part, points, first).mean() < HELD_SHARE:
-        within_hull(points, kept, sides, first, ground)
+        within_hull(points, kept, *nucleus, first, ground)
         for i in range(size[0]):
             for j in range(size[1]):
                 field[i, j] = max(field[i, j], HULL * ground[i, j])

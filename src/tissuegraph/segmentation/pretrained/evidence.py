@@ -11,7 +11,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from tissuegraph.graph.candidates import flatten, signed_to
+from tissuegraph.graph.candidates import flatten
+from tissuegraph.graph.sides import AX, BY, side_table, signed_to
 from tissuegraph.parallel import compiled, over_chunks
 from tissuegraph.segmentation.axes import stretching
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles
@@ -121,14 +122,14 @@ def geometry(pairs: TilePairs, ground: Ground, out: Floats32 | None = None) -> F
     outlines = flatten(ground.outlines[cells])
     owner = np.repeat(np.arange(len(cells)), np.diff(outlines.first))
     maps = np.stack([_stretching(ground, cells, power) for power in STRETCH_POWERS])
-    ends = outlines.sides.reshape(-1, 2, 2) - ground.centres[cells][owner][:, None]
-    sides = np.einsum("knij,nej->knei", maps[:, owner], ends).reshape(len(maps), -1, 4)
+    ends = outlines.sides[AX : BY + 1].T.reshape(-1, 2, 2) - ground.centres[cells][owner][:, None]
+    sides = side_table(np.einsum("knij,nej->knei", maps[:, owner], ends).reshape(len(maps), -1, 4))
     of_cell = np.column_stack(
         [np.log(ground.areas / 40), np.log(ground.spacing / 10), np.log(ground.axes.ratio)]
     )[cells].astype(np.float32)
     radius = np.sqrt(ground.areas / np.pi)[cells]
     where = (pairs.positions, pairs.first, pairs.cell, pairs.distance, ground.centres[cells], radius)
-    warped = (maps, np.ascontiguousarray(sides), outlines.first)
+    warped = (maps, sides, outlines.first)
     over_chunks(lambda i, j: _geometry(i, j, *where, *warped, of_cell, out), len(pairs.tokens))
     return out
 
@@ -143,8 +144,9 @@ def _stretching(ground: Ground, cells: npt.NDArray[np.int64], power: float) -> F
 def _geometry(  # type: ignore[no-untyped-def]
     begin, end, place, first, cell, distance, centre, radius, maps, sides, first_side, of_cell, out
 ):
-    """Columns of `GEOMETRY`; sides [stretches, sides, 4] are those around each cell's centre."""
+    """Columns of `GEOMETRY`; sides [stretches, 6, S] are those around each cell's centre."""
     n_distances = 1 + len(maps)
+    room = np.empty(max(sides.shape[2], 1))
     for i in range(begin, end):
         for p in range(first[i], first[i + 1]):
             c = cell[p]
@@ -153,7 +155,7 @@ def _geometry(  # type: ignore[no-untyped-def]
             for k in range(len(maps)):
                 at_x = maps[k, c, 0, 0] * x + maps[k, c, 0, 1] * y
                 at_y = maps[k, c, 1, 0] * x + maps[k, c, 1, 1] * y
-                out[p, 1 + k] = signed_to(at_x, at_y, sides[k], first_side[c], first_side[c + 1])
+                out[p, 1 + k] = signed_to(at_x, at_y, sides[k], first_side[c], first_side[c + 1], room)
             out[p, 2 * n_distances] = np.sqrt(x * x + y * y) / radius[c]
             for column in range(3):
                 out[p, 2 * n_distances + 1 + column] = of_cell[c, column]
