@@ -132,8 +132,8 @@ def crowd(seed: int, n_cells: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndar
     return generator.normal(middles[cell], 3).astype(np.float32), cell, nuclei
 
 
-@pytest.mark.parametrize("side", [1000.0, 40.0])
-def test_outlines_do_not_depend_on_the_windows(side, monkeypatch):
+@pytest.mark.parametrize(("side", "transcripts"), [(1000.0, 10**6), (40.0, 10**6), (1000.0, 500)])
+def test_outlines_do_not_depend_on_the_windows(side, transcripts, monkeypatch):
     positions, cell, nuclei = crowd(3)
     x, y = positions.T
     assigned = pl.LazyFrame(
@@ -141,7 +141,14 @@ def test_outlines_do_not_depend_on_the_windows(side, monkeypatch):
     )
     survey = SimpleNamespace(outlines=np.concatenate([np.full(10, NOTHING), nuclei]))
     monkeypatch.setattr(windows, "WINDOW", side)
-    outlines, centres = cell_tables._outlines(assigned, 10 + np.arange(len(nuclei)), survey)
+    monkeypatch.setattr(windows, "TRANSCRIPTS", transcripts)
+    per_cell = pl.DataFrame(
+        {
+            "boundary": 10 + np.arange(len(nuclei)),
+            "n_transcripts": np.bincount(cell, minlength=len(nuclei)),
+        }
+    )
+    outlines, centres = cell_tables._outlines(assigned, per_cell, survey)
     check(outlines, np.arange(len(nuclei)))
     assert shapely.equals_exact(outlines, cell_outlines(positions, cell, nuclei), 0).all()
     assert centres[5] == pytest.approx(positions[cell == 5].mean(0), abs=1e-4)
@@ -149,9 +156,8 @@ def test_outlines_do_not_depend_on_the_windows(side, monkeypatch):
 
 def test_a_slide_without_cells_has_no_outlines():
     assigned = pl.LazyFrame({keys.ROW: [0], keys.X: [0.0], keys.Y: [0.0], "boundary": [0]}).head(0)
-    outlines, centres = cell_tables._outlines(
-        assigned, np.empty(0, np.int64), SimpleNamespace(outlines=toy.nuclei())
-    )
+    nobody = pl.DataFrame(schema={"boundary": pl.Int32, "n_transcripts": pl.UInt32})
+    outlines, centres = cell_tables._outlines(assigned, nobody, SimpleNamespace(outlines=toy.nuclei()))
     assert outlines.shape == (0,)
     assert centres.shape == (0, 2)
 

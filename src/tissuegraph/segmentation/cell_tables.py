@@ -40,7 +40,7 @@ def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[s
         .collect(engine="streaming")
     )
     numbers = per_cell["boundary"].to_numpy()
-    outlines, centres = _outlines(assigned, numbers, survey)
+    outlines, centres = _outlines(assigned, per_cell, survey)
     obs = _obs(legend, per_cell, outlines)
     counts = _count_matrix(assigned, numbers, legend.genes, survey.genes)
     cells = ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=pd.Index(survey.genes, dtype=object)))
@@ -101,12 +101,15 @@ def _count_matrix(
     return matrix
 
 
-def _outlines(assigned: pl.LazyFrame, numbers: np.ndarray, survey: Survey) -> tuple[np.ndarray, np.ndarray]:
-    """Outline [M] and mean position [M, 2] of the cells `numbers` [M], ascending; a window at a time."""
+def _outlines(
+    assigned: pl.LazyFrame, per_cell: pl.DataFrame, survey: Survey
+) -> tuple[np.ndarray, np.ndarray]:
+    """Outline [M] and mean position [M, 2] of the cells of a table, ascending; a window at a time."""
+    numbers = per_cell["boundary"].to_numpy()
     nuclei = survey.outlines[numbers]
     boxes = _boxes(assigned, numbers, nuclei)
     outlines, centres = np.empty(len(numbers), object), np.empty((len(numbers), 2))
-    parts = list(windows(boxes))
+    parts = list(windows(boxes, per_cell["n_transcripts"].to_numpy()))
     jobs = ((*_members(assigned, numbers[near], boxes[near]), nuclei[near]) for _, near in parts)
     for (own, near), (shapes, middles) in zip(parts, in_order(lambda job: _drawn(*job), jobs), strict=True):
         mine = np.isin(near, own)
