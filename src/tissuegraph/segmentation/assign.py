@@ -239,8 +239,12 @@ def _listen(begin, end, first, bd, neighbour, first_neighbour, weight, q, q_none
         for e in range(first_neighbour[i], first_neighbour[i + 1]):
             j = neighbour[e]
             support_none[i] += weight[e] * q_none[j]
-            for r in range(first[j], first[j + 1]):
-                for p in range(first[i], first[i + 1]):
-                    if bd[r] == bd[p]:
-                        support[p] += weight[e] * q[r]
-                        break
+            for rank in range(first[i + 1] - first[i]):
+                p, r = first[i] + rank, first[j] + rank
+                # neighbours mostly have the same candidates in the same order
+                if r >= first[j + 1] or bd[r] != bd[p]:
+                    r = first[j]
+                    while r < first[j + 1] and bd[r] != bd[p]:
+                        r += 1
+                if r < first[j + 1]:
+                    support[p] += weight[e] * q[r]
