@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from tissuegraph.nn.segger import Segger
     from tissuegraph.runs.domains import find_domains
     from tissuegraph.sample import Sample
-    from tissuegraph.segmentation.commands import dataset, predict, segment, train
+    from tissuegraph.segmentation.commands import predict, segment
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
+    from tissuegraph.segmentation.learn import dataset, train
     from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 
 __all__ = [
@@ -92,7 +93,7 @@ _SOURCES = {
     "StagateParams": "tissuegraph.domains.params",
     "TrainParams": "tissuegraph.segmentation.params",
     "cluster_domains": "tissuegraph.domains.cluster",
-    "dataset": "tissuegraph.segmentation.commands",
+    "dataset": "tissuegraph.segmentation.learn",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
     "find_domains": "tissuegraph.runs.domains",
@@ -114,7 +115,7 @@ _SOURCES = {
     "stagate": "tissuegraph.domains.stagate",
     "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
-    "train": "tissuegraph.segmentation.commands",
+    "train": "tissuegraph.segmentation.learn",
 }
 
 

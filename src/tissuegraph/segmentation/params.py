@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tissuegraph.errors import InputError
 
+LARGEST_SEED = 2**32 - 1
+"""That the generators take."""
 MIN_QV = 20.0
 """Transcripts of lower quality are left out."""
 MIN_PROBABILITY = 0.5
@@ -15,6 +17,13 @@ FEWEST_IN_FRAGMENT = 5
 """Transcripts that a cell without a nucleus needs: nothing else says that it is a cell."""
 SMALL_CELL = 10
 """Transcripts below which a cell is called small (`obs["is_small"]`): too few to tell its type."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the generators do not take, with `InputError`."""
+    if not 0 <= seed <= LARGEST_SEED:
+        message = f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}"
+        raise InputError(message)
 
 
 def _check(owner: object, **ranges: tuple[float, float]) -> None:
