@@ -80,13 +80,7 @@ def apply_pair_model(
     store, survey, stages = run.slide.store, run.slide.survey, run.stages
     profiles = None if reference is None else read_profiles(reference.path, survey.genes, reference.label)
     tiles = store.tiles
-    with stages("profiles"):
-        begin = start(store, survey, progress=with_progress, seed=seed, reference=profiles)
-    with stages("first round"):
-        owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
-        before = rounds.first_round(
-            model.first, store, begin, tiles, owner, progress=with_progress, seed=seed, reference=profiles
-        )
+    before = _first_round(run, model, seed, profiles)
     with stages("second round"):
         tables = in_order(lambda tile: rounds.assign_tile(model, store, before, tile, WHATEVER), tiles)
         shown = with_progress(tables, "assigning transcripts, second round", len(tiles))
@@ -95,6 +89,27 @@ def apply_pair_model(
     uns = {"seed": seed, "parameters": {"min_qv": min_qv, "pretrained": model.card, **said}}
     legend = Legend(before.survey, before.n_nuclei, survey.genes)
     return {**said, **write_result(run, legend, params, min_qv=min_qv, uns=uns)}
+
+
+def _first_round(
+    run: Run, model: PairModel, seed: int, reference: ReferenceProfiles | None
+) -> rounds.FirstRound:
+    """Do all that comes before the second round, which keeps nothing of what only this needs."""
+    store, survey, stages = run.slide.store, run.slide.survey, run.stages
+    with stages("profiles"):
+        begin = start(store, survey, progress=with_progress, seed=seed, reference=reference)
+    with stages("first round"):
+        owner = on_disk(run.work / "owner.tmp", np.int32(-1), sum(survey.counts.values()))
+        return rounds.first_round(
+            model.first,
+            store,
+            begin,
+            store.tiles,
+            owner,
+            progress=with_progress,
+            seed=seed,
+            reference=reference,
+        )
 
 
 def _what_it_told(reference: ReferenceFile | None, profiles: ReferenceProfiles | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,8 @@ from tissuegraph import keys
 HISTOGRAM_BINS = 1024
 """Bins along the longer side of the slide; cuts lie on their edges."""
 
+FILLED = 0.95
+"""Share of the most that a tile may hold which cuts aim at, as they can only lie on edges of bins."""
 GROWTH = 1.25
 """By how much tiles are made larger at a time where there would be too many."""
 
@@ -61,10 +63,11 @@ def transcript_histogram(transcripts: pl.LazyFrame, extent: Bounds) -> Histogram
 def plan_tiles(
     histogram: Histogram, *, max_transcripts: int, min_side: float, max_tiles: int | None = None
 ) -> list[Tile]:
-    """Halve the slide at its transcripts' median, along the longer side, until tiles are small enough.
+    """Cut the slide in two along its longer side, and the parts again, until tiles are small enough.
 
-    A tile is cut while it has more than `max_transcripts` and both halves keep a side of `min_side` um. Where
-    that gives more than `max_tiles`, tiles are larger.
+    The cut shares out the tiles that are needed, so that nearly all hold nearly as much as they may. A tile
+    is cut while it has more than `max_transcripts` and both parts keep a side of `min_side` um. Where that
+    gives more than `max_tiles`, tiles are larger.
     """
     nx, ny = histogram.counts.shape
     boxes = _split(histogram, (0, nx, 0, ny), max_transcripts, min_side)
@@ -85,7 +88,9 @@ def _split(histogram: Histogram, box: Box, max_transcripts: int, min_side: float
     if counts.sum() <= max_transcripts:
         return [box]
     along_x = counts.shape[0] >= counts.shape[1]
-    cut = _median_cut(counts.sum(1 if along_x else 0), min_side, histogram.x_edges)
+    needed = ceil(counts.sum() / (FILLED * max_transcripts))
+    share = (needed // 2) / needed
+    cut = _cut(counts.sum(1 if along_x else 0), share, min_side, histogram.x_edges)
     if cut is None:
         return [box]
     first = (i0, i0 + cut, j0, j1) if along_x else (i0, i1, j0, j0 + cut)
@@ -94,14 +99,18 @@ def _split(histogram: Histogram, box: Box, max_transcripts: int, min_side: float
     return [box for boxes in halves for box in boxes]
 
 
-def _median_cut(profile: np.ndarray, min_side: float, edges: np.ndarray) -> int | None:
-    """Bin to cut before, the one nearest to the median that leaves `min_side` on both sides."""
+def _cut(profile: np.ndarray, share: float, min_side: float, edges: np.ndarray) -> int | None:
+    """Bin to cut before, so that about a share lies before it and `min_side` is left on both sides."""
     margin = max(int(np.ceil(min_side / (edges[1] - edges[0]))), 1)
     if len(profile) < 2 * margin:
         return None
     running = np.cumsum(profile)
-    median = int(np.searchsorted(running, running[-1] / 2)) + 1
-    return int(np.clip(median, margin, len(profile) - margin))
+    wanted = share * running[-1]
+    cut = int(np.searchsorted(running, wanted)) + 1
+    before, after = running[max(cut - 2, 0)], running[cut - 1]
+    if 0 < before < wanted and wanted - before < after - wanted:
+        cut -= 1
+    return int(np.clip(cut, margin, len(profile) - margin))
 
 
 def _core(histogram: Histogram, box: Box) -> Bounds:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tissuegraph.parallel import compiled
+
 
 @dataclass(frozen=True)
 class CellCounts:
@@ -29,12 +31,28 @@ class CellCounts:
 
 
 def total(parts: Sequence[CellCounts], shape: tuple[int, int]) -> sparse.csr_matrix:
-    """Sum of some tiles' counts, of float32."""
-    empty = CellCounts.of([], [])
-    cell, gene, number = (
-        np.concatenate([getattr(part, name) for part in [empty, *parts]])
-        for name in ("cell", "gene", "number")
-    )
-    matrix = sparse.coo_matrix((number, (cell, gene)), shape=shape).tocsr()
-    matrix.sort_indices()
+    """Sum of some tiles' counts, of float32.
+
+    Entries are put where they belong one part after the other, as the parts of a large slide take much
+    memory.
+    """
+    pointer = np.zeros(shape[0] + 1, np.int64)
+    for part in parts:
+        np.add.at(pointer, part.cell.astype(np.int64) + 1, 1)
+    np.cumsum(pointer, out=pointer)
+    gene, number = np.empty(pointer[-1], np.int32), np.empty(pointer[-1], np.float32)
+    place = pointer[:-1].copy()
+    for part in parts:
+        _put(part.cell, part.gene, part.number, place, gene, number)
+    matrix = sparse.csr_matrix((number, gene, pointer), shape=shape)
+    matrix.sum_duplicates()  # of cells that lie in several tiles
     return matrix
+
+
+@compiled
+def _put(cell, gene, number, place, genes, numbers):  # type: ignore[no-untyped-def]
+    """Append entries to the rows of their cells, which end at `place` [M]."""
+    for e in range(len(cell)):
+        at = place[cell[e]]
+        genes[at], numbers[at] = gene[e], number[e]
+        place[cell[e]] += 1

@@ -30,6 +30,8 @@ SMOOTHING = 50.0
 TEMPERING = 0.7
 """Power of the likelihood: counts vary more than a multinomial does."""
 ROUNDS = 8
+CELLS_AT_A_TIME = 20_000
+"""Cells whose counts are turned to double precision at a time."""
 
 REFERENCE_PRIOR = 2000.0
 """Transcripts that a reference's profile of a type counts for, beside those of the slide's cells."""
@@ -73,7 +75,7 @@ class CellProfiles:
     @cached_property
     def depth(self) -> Floats:
         """Transcripts known to be each cell's, [M]."""
-        return np.asarray(self.counts.sum(1), float).ravel()
+        return np.asarray(self.counts.sum(1, dtype=np.float64)).ravel()
 
     @cached_property
     def typical_depth(self) -> float:
@@ -126,22 +128,25 @@ def find_profiles(
     InputError
         If the reference is of other genes, or expresses none of them.
     """
-    counts = counts.astype(np.float64)
-    depth = np.asarray(counts.sum(1)).ravel()
-    mean = np.asarray(counts.sum(0)).ravel() + 1
+    depth = np.asarray(counts.sum(1, dtype=np.float64)).ravel()
+    mean = np.asarray(counts.sum(0, dtype=np.float64)).ravel() + 1
     mean = mean / mean.sum()
     chosen = np.flatnonzero(depth >= MIN_COUNTS)
     if len(chosen) > MOST_CELLS:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, MOST_CELLS, replace=False))
     n_types = int(np.clip(len(chosen) // CELLS_A_TYPE, 1, MOST_TYPES))
-    known = counts[chosen]
+    known = counts[chosen].astype(np.float64)
     membership = np.eye(n_types)[_groups(known, n_types, seed)]
     for _ in range(ROUNDS):
         types, shares = _profiles_of_types(known, membership, mean)
         membership = _membership(known, types, shares)
     if reference is not None:
         types, shares = _types_of_reference(known, membership, mean, reference)
-    return CellProfiles(counts.tocsr(), types, _membership(counts, types, shares), mean)
+    parts = [
+        _membership(counts[first : first + CELLS_AT_A_TIME].astype(np.float64), types, shares)
+        for first in range(0, counts.shape[0], CELLS_AT_A_TIME)
+    ]
+    return CellProfiles(counts.tocsr(), types, np.concatenate([np.empty((0, len(types))), *parts]), mean)
 
 
 def _groups(counts: sparse.csr_matrix, n_types: int, seed: int) -> npt.NDArray[np.int64]:
