@@ -235,34 +235,46 @@ def scratch(table, pointer, first, last):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def forward(lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, first, last):  # type: ignore[no-untyped-def]
+def joined(lanes, features, v, edges, weight, edge, h):  # type: ignore[no-untyped-def]
+    """Add what the features of an edge make of `v`: `v + edges[edge] @ weight[:, h]`."""
+    for d in range(len(features)):
+        v = v + load(lanes, weight, d, h) * edges[edge, d]
+    return v
+
+
+@compiled
+def forward(  # type: ignore[no-untyped-def]
+    lanes, features, pointer, neighbours, x_l, x_r, att, edges, weight, slope, out, norm, first, last
+):
     """Write `out` [M, heads, channels] and `norm` [M, 2, heads] of some targets.
 
-    `lanes` is a tuple with as many items as a head has channels: the compiler knows its length.
+    `lanes` is a tuple with as many items as a head has channels, `features` one with as many as an edge has
+    features: the compiler knows their lengths.
     """
     zero, one, lowest = x_l.dtype.type(0), x_l.dtype.type(1), x_l.dtype.type(-np.inf)
-    weight = scratch(x_l, pointer, first, last)
+    shares = scratch(x_l, pointer, first, last)
     for i in range(first, last):
         begin, end = pointer[i], pointer[i + 1]
         degree = end - begin
         ask_ahead(x_l, neighbours, end, degree)
         for h in range(x_l.shape[1]):
             here, a = load(lanes, x_r, i, h), load(lanes, att, 0, h)
-            score = weight[h * degree : (h + 1) * degree]
+            score = shares[h * degree : (h + 1) * degree]
             peak = lowest
             for k in range(degree):
                 v = load(lanes, x_l, neighbours[begin + k], h) + here
+                v = joined(lanes, features, v, edges, weight, begin + k, h)
                 score[k] = total(tilt(v, slope) * v * a)
                 peak = max(peak, score[k])
             for k in range(degree):
                 score[k] -= peak
             norm[i, PEAK, h] = peak
         for k in range(x_l.shape[1] * degree):
-            weight[k] = exp(weight[k])
+            shares[k] = exp(shares[k])
         for h in range(x_l.shape[1]):
             result, mass = zeros(lanes, x_l), zero
             for k in range(degree):
-                share = weight[h * degree + k]
+                share = shares[h * degree + k]
                 result = result + load(lanes, x_l, neighbours[begin + k], h) * share
                 mass += share
             norm[i, SCALE, h] = one / mass if degree else zero
@@ -271,11 +283,33 @@ def forward(lanes, pointer, neighbours, x_l, x_r, att, slope, out, norm, first, 
 
 @compiled
 def backward_targets(  # type: ignore[no-untyped-def]
-    lanes, pointer, neighbours, x_l, x_r, att, slope, norm, grad, known, grad_r, grad_att, first, last
+    lanes,
+    features,
+    pointer,
+    neighbours,
+    x_l,
+    x_r,
+    att,
+    edges,
+    weight,
+    slope,
+    norm,
+    grad,
+    known,
+    grad_r,
+    grad_edges,
+    grad_att,
+    grad_weight,
+    first,
+    last,
 ):
-    """Write `known` [M, 3, heads] and `grad_r` of some targets, and add their share to `grad_att`."""
-    weight, along = scratch(x_l, pointer, first, last), scratch(x_l, pointer, first, last)
-    share, zero = np.empty_like(att), x_l.dtype.type(0)
+    """Write `known` [M, 3, heads] and `grad_r` of some targets, and what their edges say to the rest.
+
+    Their share is added to `grad_att` and `grad_weight` (yet to be multiplied by `att`), and `grad_edges` is
+    written, if it has room.
+    """
+    alphas, along = scratch(x_l, pointer, first, last), scratch(x_l, pointer, first, last)
+    share, share_weight, zero = np.empty_like(att), np.empty_like(weight), x_l.dtype.type(0)
     for i in range(first, last):
         begin, end = pointer[i], pointer[i + 1]
         degree = end - begin
@@ -284,13 +318,13 @@ def backward_targets(  # type: ignore[no-untyped-def]
             here, a, g = load(lanes, x_r, i, h), load(lanes, att, 0, h), load(lanes, grad, i, h)
             for k in range(degree):
                 x = load(lanes, x_l, neighbours[begin + k], h)
-                v = x + here
-                weight[h * degree + k] = total(tilt(v, slope) * v * a) - norm[i, PEAK, h]
+                v = joined(lanes, features, x + here, edges, weight, begin + k, h)
+                alphas[h * degree + k] = total(tilt(v, slope) * v * a) - norm[i, PEAK, h]
                 along[h * degree + k] = total(x * g)
         for k in range(x_l.shape[1] * degree):
-            weight[k] = exp(weight[k])
+            alphas[k] = exp(alphas[k])
         for h in range(x_l.shape[1]):
-            alpha, gain = weight[h * degree : (h + 1) * degree], along[h * degree : (h + 1) * degree]
+            alpha, gain = alphas[h * degree : (h + 1) * degree], along[h * degree : (h + 1) * degree]
             mean = zero
             for k in range(degree):
                 alpha[k] *= norm[i, SCALE, h]
@@ -298,23 +332,52 @@ def backward_targets(  # type: ignore[no-untyped-def]
             known[i, PEAK, h], known[i, SCALE, h] = norm[i, PEAK, h], norm[i, SCALE, h]
             known[i, ALONG, h] = mean
             here, of_r, of_att = load(lanes, x_r, i, h), zeros(lanes, x_l), zeros(lanes, x_l)
+            a = load(lanes, att, 0, h)
+            for d in range(len(features)):
+                store(lanes, share_weight, d, h, zeros(lanes, x_l))
             for k in range(degree):
                 v = load(lanes, x_l, neighbours[begin + k], h) + here
+                v = joined(lanes, features, v, edges, weight, begin + k, h)
                 side = tilt(v, slope) * (alpha[k] * (gain[k] - mean))
                 of_r = of_r + side
                 of_att = of_att + side * v
-            store(lanes, grad_r, i, h, of_r * load(lanes, att, 0, h))
+                for d in range(len(features)):
+                    told = load(lanes, share_weight, d, h) + side * edges[begin + k, d]
+                    store(lanes, share_weight, d, h, told)
+                    if len(grad_edges):
+                        grad_edges[begin + k, d] += total(side * a * load(lanes, weight, d, h))
+            store(lanes, grad_r, i, h, of_r * a)
             store(lanes, share, 0, h, of_att)
         for h in range(x_l.shape[1]):
             for c in range(x_l.shape[2]):
                 grad_att[h, c] += share[0, h, c]
+                for d in range(len(features)):
+                    grad_weight[d, h, c] += share_weight[d, h, c]
 
 
 @compiled
 def backward_sources(  # type: ignore[no-untyped-def]
-    lanes, pointer, neighbours, x_l, x_r, att, slope, grad, known, grad_l, first, last
+    lanes,
+    features,
+    pointer,
+    neighbours,
+    order,
+    x_l,
+    x_r,
+    att,
+    edges,
+    weight,
+    slope,
+    grad,
+    known,
+    grad_l,
+    first,
+    last,
 ):
-    """Write `grad_l` of some sources; `neighbours` are the targets that hear them."""
+    """Write `grad_l` of some sources; `neighbours` are the targets that hear them.
+
+    `order` has the number of each edge, if edges have features.
+    """
     alpha, along = scratch(x_l, pointer, first, last), scratch(x_l, pointer, first, last)
     for j in range(first, last):
         begin, end = pointer[j], pointer[j + 1]
@@ -326,6 +389,8 @@ def backward_sources(  # type: ignore[no-untyped-def]
             for k in range(degree):
                 i = neighbours[begin + k]
                 v = load(lanes, x_r, i, h) + here
+                if len(features):
+                    v = joined(lanes, features, v, edges, weight, order[begin + k], h)
                 alpha[h * degree + k] = total(tilt(v, slope) * v * a) - known[i, PEAK, h]
                 along[h * degree + k] = total(load(lanes, grad, i, h) * here) - known[i, ALONG, h]
         for k in range(x_l.shape[1] * degree):
@@ -337,6 +402,8 @@ def backward_sources(  # type: ignore[no-untyped-def]
                 i = neighbours[begin + k]
                 share = alpha[h * degree + k] * known[i, SCALE, h]
                 direct = direct + load(lanes, grad, i, h) * share
-                side = tilt(load(lanes, x_r, i, h) + here, slope)
-                through = through + side * (share * along[h * degree + k])
+                v = load(lanes, x_r, i, h) + here
+                if len(features):
+                    v = joined(lanes, features, v, edges, weight, order[begin + k], h)
+                through = through + tilt(v, slope) * (share * along[h * degree + k])
             store(lanes, grad_l, j, h, direct + through * load(lanes, att, 0, h))

@@ -308,7 +308,7 @@ def _launch(kernel: Any, programs: int, x: Tensor, *arguments: Any, **sizes: Any
 
 
 class Attend(Function):
-    """What `attention._Attend` computes, for tensors on a GPU."""
+    """What `attention_cpu.Attend` computes, for tensors on a GPU."""
 
     @staticmethod
     def forward(
@@ -321,6 +321,7 @@ class Attend(Function):
         slope: float,
         lists: DeviceLists,
     ) -> Tensor:
+        """Walk by target."""
         tables = [part.contiguous() for part in (x_l, x_r, att, edges, weight)]
         num_targets, heads, channels = x_r.shape
         out = x_r.new_empty(num_targets, heads * channels)
@@ -334,6 +335,7 @@ class Attend(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        """Walk by target, then by source."""
         *tables, norm = ctx.saved_tensors
         x_l, x_r, att, edges, weight = tables
         lists, grad, num_targets = ctx.lists, grad_out.contiguous(), len(x_r)
