@@ -26,9 +26,13 @@ MAX_FEATURES = 16
 log = logging.getLogger(__name__)
 
 
+def _in_main_memory(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
 def _walk_on(device: torch.device) -> Any:
     """The function that attends there, or None."""
-    if device.type == "cpu":
+    if _in_main_memory(device):
         return attention_cpu.Attend
     return _on_gpu() if device.type == "cuda" else None
 
@@ -81,8 +85,10 @@ class FusedGATv2Conv(GATv2Conv):
                 as_listed.add_self_loops = False
                 edges = edge_index.edge_index.to(pair[0].device)
                 return as_listed.forward(x, edges, edge_attr, return_attention_weights)
-            on_cpu = pair[0].device.type == "cpu"
-            return self._attend(x, edge_index if on_cpu else edge_index.on(pair[0].device), edge_attr)
+            device = pair[0].device
+            return self._attend(
+                x, edge_index if _in_main_memory(device) else edge_index.on(device), edge_attr
+            )
         lists = self._lists(*pair, edge_index, edge_attr) if fits else None
         if lists is None:
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
@@ -126,7 +132,7 @@ class FusedGATv2Conv(GATv2Conv):
             return None
         if edge_attr is not None and len(edge_attr) != edge_index.shape[1]:
             return None
-        if x_l.device.type == "cpu":
+        if _in_main_memory(x_l.device):
             features = edge_attr is not None
             return lists_of(edge_index, *sizes, loops=self.add_self_loops, places=features)
         return device_lists_of(edge_index, *sizes, loops=self.add_self_loops)
