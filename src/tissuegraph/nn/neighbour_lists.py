@@ -13,8 +13,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
-from tissuegraph.nn.attention_kernels import compiled
 from tissuegraph.nn.device_lists import DeviceLists
+from tissuegraph.nn.row_vectors import compiled
 
 MAX_CHUNKS = 64
 ITEMS_A_CHUNK = 4096

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tissuegraph import parallel
 from tissuegraph.nn import attention_kernels
+from tissuegraph.nn.row_vectors import FAST
 
-compiled = partial(parallel.compiled, fastmath=set(attention_kernels.FAST))
+compiled = partial(parallel.compiled, fastmath=set(FAST))
 
 AT_A_TIME = 32
 """Transcripts whose pairs go through the network at a time."""
