@@ -290,6 +290,18 @@ def test_other_tensors_run_as_pyg(monkeypatch):
     assert torch.equal(ours(half, edges), theirs(half, edges))
 
 
+@pytest.mark.parametrize("edge_dim", [None, 2])
+def test_compiled_it_runs_as_pyg(edge_dim, monkeypatch):
+    x, edges = spatial(30, 20, 90)
+    ours, theirs = twins((8, 8), 16, heads=2, add_self_loops=False, edge_dim=edge_dim)
+    attr = None if edge_dim is None else torch.ones(90, edge_dim)
+    plain = ours(x, edges, attr)
+    forbid(monkeypatch, attention_kernels, "forward")
+    compiled = torch.compile(ours, backend="eager")(x, edges, attr)
+    assert torch.equal(compiled, theirs(x, edges, attr))
+    torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)
+
+
 def test_hooks_are_called():
     x, edges = spatial(30, 30, 90)
     ours, _ = twins(8, 16, add_self_loops=False)

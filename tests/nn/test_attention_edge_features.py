@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch_geometric import EdgeIndex
-from torch_geometric.nn import GATv2Conv
+from torch_geometric.nn import GATv2Conv, to_hetero
 
 from tissuegraph.nn.attention import MAX_FEATURES, FusedGATv2Conv
 from tissuegraph.nn.neighbour_lists import NeighbourLists
@@ -172,6 +172,28 @@ def test_one_number_an_edge_needs_no_second_axis():
     pair = x_l.double(), x_r.double()
     attr = attr[:, 0].double()
     torch.testing.assert_close(ours(pair, index, attr), theirs(pair, index, attr))
+
+
+class Network(nn.Module):
+    def __init__(self, conv: type[GATv2Conv]) -> None:
+        super().__init__()
+        self.conv = conv((6, 6), 3, edge_dim=3, add_self_loops=False)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        return self.conv(x, edge_index, edge_attr)
+
+
+def test_survives_to_hetero():
+    x_l, x_r, index, attr = drawn(30, 20, 90, 3)
+    kinds = [("tx", "belongs", "bd")]
+    ours, theirs = (
+        to_hetero(Network(conv), (["tx", "bd"], kinds)).double() for conv in (FusedGATv2Conv, GATv2Conv)
+    )
+    theirs.load_state_dict(ours.state_dict())
+    assert isinstance(ours.conv["tx__belongs__bd"], FusedGATv2Conv)
+    x = {"tx": x_l.double(), "bd": x_r.double()}
+    outs = (net(x, {kinds[0]: index}, {kinds[0]: attr.double()})["bd"] for net in (ours, theirs))
+    torch.testing.assert_close(*outs)
 
 
 def test_a_layer_for_features_may_go_without():
