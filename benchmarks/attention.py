@@ -1,9 +1,9 @@
 """FusedGATv2Conv against PyG's GATv2Conv: seconds, peak memory and error, both in one run.
 
-`python benchmarks/attention.py [--nodes 200000] [--features 0] [--device cpu] [--out attention.json]`. The two
-take turns, so that a busy machine slows both; compare the ratios. The graph joins each of the nodes, random
-points of a square that are sorted by place as in a tile, to its nearest neighbours; `shuffled` has the same
-edges among nodes in random order, which is the hardest case for memory.
+`python benchmarks/attention.py [--nodes 200000] [--features 0] [--device cpu] [--out attention.json]`. The
+two take turns, so that a busy machine slows both; compare the ratios. The graph joins each of the nodes,
+random points of a square that are sorted by place as in a tile, to its nearest neighbours; `shuffled` has the
+same edges among nodes in random order, which is the hardest case for memory.
 """
 
 from __future__ import annotations

@@ -174,6 +174,16 @@ def test_one_number_an_edge_needs_no_second_axis():
     torch.testing.assert_close(ours(pair, index, attr), theirs(pair, index, attr))
 
 
+@pytest.mark.usefixtures("without_pyg")
+def test_mixed_precision_walks_in_single():
+    ours, theirs = twins((6, 6), 16, heads=2, edge_dim=2, add_self_loops=False)
+    x_l, x_r, index, attr = drawn(30, 20, 90, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        mine, other = (conv((x_l, x_r), index, attr) for conv in (ours, theirs))
+    assert mine.dtype == torch.float32
+    torch.testing.assert_close(mine, other.float(), atol=0.05, rtol=0.05)
+
+
 class Network(nn.Module):
     def __init__(self, conv: type[GATv2Conv]) -> None:
         super().__init__()

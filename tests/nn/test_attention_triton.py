@@ -216,6 +216,15 @@ class TestKernels:
         for before, after, order in zip(*found, (of_r, of_l, of_r, of_edges), strict=True):
             torch.testing.assert_close(after, before[order], atol=1e-3, rtol=1e-4)
 
+    def test_targets_that_share_a_part_of_a_sum(self, monkeypatch):
+        from tissuegraph.nn import attention_triton
+
+        monkeypatch.setattr(attention_triton, "FEWEST_PARTS", 3)
+        monkeypatch.setattr(attention_triton, "MOST_PARTS", 3)
+        assert attention_triton._rows_a_part(13, 16) == 5
+        ours, theirs = twins((6, 6), 16, edge_dim=2, add_self_loops=False)
+        assert_as_exact(ours, theirs, drawn(17, 13, 60, features=2))
+
     def test_two_runs_are_bit_equal(self):
         from tissuegraph.nn.attention_triton import Attend
 

@@ -27,8 +27,10 @@ TILE = 4096
 """Numbers that they may be, features by channels by neighbours."""
 NUMBERS_A_WARP = 512
 MOST_WARPS = 8
-MOST_PARTS = 8192
-"""Parts of a sum over all edges."""
+MOST_PARTS, FEWEST_PARTS = 8192, 64
+"""Parts of a sum over all edges, each of which some targets share."""
+NUMBERS_OF_PARTS = 2**22
+"""Numbers in all parts, beyond which there are fewer of them."""
 
 
 @triton.jit
@@ -299,6 +301,12 @@ def _sizes(x: Tensor, weight: Tensor, slope: float) -> dict[str, Any]:
     }
 
 
+def _rows_a_part(num_targets: int, size: int) -> int:
+    """How many targets share a part of that many numbers: the shape alone decides, so that sums repeat."""
+    parts = max(FEWEST_PARTS, min(MOST_PARTS, NUMBERS_OF_PARTS // max(size, 1)))
+    return max(1, -(-num_targets // parts))
+
+
 def _launch(kernel: Any, programs: int, x: Tensor, *arguments: Any, **sizes: Any) -> None:
     """Run a kernel for every program and head, on the device of `x` [N, heads, channels]."""
     here = torch.cuda.device(x.device) if x.is_cuda else nullcontext()
@@ -339,7 +347,7 @@ class Attend(Function):
         *tables, norm = ctx.saved_tensors
         x_l, x_r, att, edges, weight = tables
         lists, grad, num_targets = ctx.lists, grad_out.contiguous(), len(x_r)
-        rows = max(1, -(-num_targets // MOST_PARTS))
+        rows = _rows_a_part(num_targets, max(len(weight), 1) * att.numel())
         num_parts = -(-num_targets // rows)
         grad_l, grad_r = torch.empty_like(x_l), torch.empty_like(x_r)
         along = x_r.new_empty(num_targets, x_r.shape[1])
