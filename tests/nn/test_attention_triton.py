@@ -300,9 +300,12 @@ def test_kernels_compile_without_atomics_for_gpus_that_are_not_there(heads, chan
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from tissuegraph.nn import attention_triton as kernels
+    from tissuegraph.nn import attention_triton
+    from tissuegraph.nn import triton_kernels as kernels
 
-    sizes = kernels._sizes(torch.empty(1, heads, channels), torch.empty(features, heads, channels), 0.2)
+    sizes = attention_triton._sizes(
+        torch.empty(1, heads, channels), torch.empty(features, heads, channels), 0.2
+    )
     options = {"num_warps": sizes.pop("num_warps")}
     types = {
         "pointer": "*i64",

@@ -1,7 +1,7 @@
 """Loops over neighbour lists that `attention.FusedGATv2Conv` runs instead of writing messages to memory.
 
 Every kernel is serial, lets go of the GIL and writes only the rows `[first, last)` that it is given, so
-that any thread may run any part. With the score `s_ij = att . leaky_relu(x_l[j] + x_r[i])`,
+that any thread may run any part. With the score `s_ij = att . leaky_relu(x_l[j] + x_r[i] + e_ij W)`,
 `alpha_ij = exp(s_ij - peak_i) / sum_k exp(s_ik - peak_i)`, `out_i = sum_j alpha_ij x_l[j]` and `g` the
 gradient of `out`, the gradient of `s_ij` is `alpha_ij (g_i . x_l[j] - g_i . out_i)`: backwards, too, every
 edge is on its own once three numbers of its target are known.
