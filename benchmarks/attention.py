@@ -1,9 +1,9 @@
 """FusedGATv2Conv against PyG's GATv2Conv: seconds, peak memory and error, both in one run.
 
-`python benchmarks/attention.py [--nodes 200000] [--out attention.json]`. The two take turns, so that a busy
-machine slows both; compare the ratios. The graph joins each of the nodes, random points of a square that are
-sorted by place as in a tile, to its nearest neighbours; `shuffled` has the same edges among nodes in random
-order, which is the hardest case for memory.
+`python benchmarks/attention.py [--nodes 200000] [--features 0] [--device cpu] [--out attention.json]`. The
+two take turns, so that a busy machine slows both; compare the ratios. The graph joins each of the nodes,
+random points of a square that are sorted by place as in a tile, to its nearest neighbours; `shuffled` has the
+same edges among nodes in random order, which is the hardest case for memory.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ STATUS = Path("/proc/self/status")
 CONVS = {"ours": FusedGATv2Conv, "pyg": GATv2Conv}
 
 
-def layer(name: str) -> GATv2Conv:
+def layer(name: str, attr: Tensor | None = None, device: str = "cpu") -> GATv2Conv:
     torch.manual_seed(0)
-    return CONVS[name](IN_CHANNELS, CHANNELS, heads=HEADS, add_self_loops=False)
+    edge_dim = None if attr is None else attr.shape[1]
+    return CONVS[name](IN_CHANNELS, CHANNELS, heads=HEADS, add_self_loops=False, edge_dim=edge_dim).to(device)
+
+
+def edge_features(edges: Tensor, features: int) -> Tensor | None:
+    return torch.randn(edges.shape[1], features, device=edges.device) if features else None
 
 
 def tissue_graph(nodes: int, neighbours: int, shuffled: bool) -> Tensor:
@@ -51,6 +56,8 @@ def tissue_graph(nodes: int, neighbours: int, shuffled: bool) -> Tensor:
 def seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -62,26 +69,28 @@ def take_turns(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str,
     return {name: median(row[name] for row in times) for name in runs}
 
 
-def forward_only(conv: GATv2Conv, x: Tensor, edges: Tensor) -> None:
+def forward_only(conv: GATv2Conv, x: Tensor, edges: Tensor, attr: Tensor | None) -> None:
     with torch.no_grad():
-        conv(x, edges)
+        conv(x, edges, attr)
 
 
-def forward_and_backward(conv: GATv2Conv, x: Tensor, edges: Tensor) -> None:
+def forward_and_backward(conv: GATv2Conv, x: Tensor, edges: Tensor, attr: Tensor | None) -> None:
     conv.zero_grad()
-    conv(x, edges).square().mean().backward()
+    conv(x, edges, attr).square().mean().backward()
 
 
-def speed(nodes: int, neighbours: int, repeats: int, shuffled: bool) -> dict[str, dict[str, float]]:
-    edges = tissue_graph(nodes, neighbours, shuffled)
-    x = torch.randn(nodes, IN_CHANNELS, requires_grad=True)
-    convs = {name: layer(name) for name in CONVS}
+def speed(
+    nodes: int, neighbours: int, repeats: int, shuffled: bool, features: int, device: str
+) -> dict[str, dict[str, float]]:
+    edges = tissue_graph(nodes, neighbours, shuffled).to(device)
+    x, attr = torch.randn(nodes, IN_CHANNELS, device=device).requires_grad_(), edge_features(edges, features)
+    convs = {name: layer(name, attr, device) for name in CONVS}
     where = "shuffled" if shuffled else "sorted"
 
     def runs(step: Callable[..., None], fresh: bool = False) -> dict[str, Callable[[], object]]:
         # `fresh` edges are sorted anew, as for the first layer of a network; later layers find them sorted.
         def run(conv: GATv2Conv) -> None:
-            step(conv, x, edges.clone() if fresh else edges)
+            step(conv, x, edges.clone() if fresh else edges, attr)
 
         return {name: partial(run, conv) for name, conv in convs.items()}
 
@@ -101,20 +110,30 @@ def resident_mib(what: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def peak_mib(name: str, edges_wanted: int) -> float:
+def peak_mib(name: str, edges_wanted: int, features: int, device: str) -> float:
     """Peak memory of forward and backward above inputs and libraries; to be called in a new process."""
     nodes = edges_wanted // 10
-    conv, x = layer(name), torch.randn(nodes, IN_CHANNELS)
-    edges = torch.stack([torch.randint(nodes, (edges_wanted,)), torch.arange(edges_wanted) % nodes])
-    forward_and_backward(conv, x[:50], edges[:, :100] % 50)
+    x = torch.randn(nodes, IN_CHANNELS).to(device)
+    edges = torch.stack([torch.randint(nodes, (edges_wanted,)), torch.arange(edges_wanted) % nodes]).to(
+        device
+    )
+    attr = edge_features(edges, features)
+    conv = layer(name, attr, device)
+    forward_and_backward(conv, x[:50], edges[:, :100] % 50, None if attr is None else attr[:100])
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        forward_and_backward(conv, x.requires_grad_(), edges, attr)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    before = resident_mib("VmRSS")
-    forward_and_backward(conv, x.requires_grad_(), edges)
-    return resident_mib("VmHWM") - before
+    resident = resident_mib("VmRSS")
+    forward_and_backward(conv, x.requires_grad_(), edges, attr)
+    return resident_mib("VmHWM") - resident
 
 
-def memory(edges_wanted: int) -> dict[str, dict[str, float]]:
-    command = [sys.executable, __file__, "--edges", str(edges_wanted), "--peak-of"]
+def memory(edges_wanted: int, features: int, device: str) -> dict[str, dict[str, float]]:
+    options = "--edges", str(edges_wanted), "--features", str(features), "--device", device
+    command = [sys.executable, __file__, *options, "--peak-of"]
     peaks = {
         name: float(subprocess.run([*command, name], check=True, capture_output=True, text=True).stdout)
         for name in CONVS
@@ -122,20 +141,22 @@ def memory(edges_wanted: int) -> dict[str, dict[str, float]]:
     return {f"peak memory of forward + backward, {edges_wanted:,} edges (MiB)": peaks}
 
 
-def gradients(conv: GATv2Conv, x: Tensor, edges: Tensor) -> dict[str, Tensor]:
+def gradients(conv: GATv2Conv, x: Tensor, edges: Tensor, attr: Tensor | None) -> dict[str, Tensor]:
     x = x.clone().requires_grad_()
-    out = conv(x, edges)
+    out = conv(x, edges, attr)
     out.square().sum().backward()
     return {"out": out.detach(), "x": x.grad} | {name: p.grad for name, p in conv.named_parameters()}
 
 
-def errors(nodes: int, neighbours: int) -> dict[str, dict[str, float]]:
+def errors(nodes: int, neighbours: int, features: int, device: str) -> dict[str, dict[str, float]]:
     """Largest error against PyG in double precision, as a share of the largest value."""
-    edges, x = tissue_graph(nodes, neighbours, shuffled=False), torch.randn(nodes, IN_CHANNELS)
-    truth = gradients(layer("pyg").double(), x.double(), edges)
+    edges = tissue_graph(nodes, neighbours, shuffled=False).to(device)
+    x, attr = torch.randn(nodes, IN_CHANNELS, device=device), edge_features(edges, features)
+    exact = None if attr is None else attr.double()
+    truth = gradients(layer("pyg", attr, device).double(), x.double(), edges, exact)
     rows: dict[str, dict[str, float]] = {f"error of {part}": {} for part in truth}
     for name in CONVS:
-        for part, value in gradients(layer(name), x, edges).items():
+        for part, value in gradients(layer(name, attr, device), x, edges, attr).items():
             error = (value - truth[part]).abs().max() / truth[part].abs().max()
             rows[f"error of {part}"][name] = float(error)
     return rows
@@ -148,26 +169,30 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=200_000)
     parser.add_argument("--neighbours", type=int, default=10)
     parser.add_argument("--edges", type=int, default=MEMORY_EDGES, help="edges at which memory is measured")
+    parser.add_argument("--features", type=int, default=0, help="features of an edge")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--peak-of", choices=list(CONVS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of:
-        print(peak_mib(options.peak_of, options.edges))
+        print(peak_mib(options.peak_of, options.edges, options.features, options.device))
         return
+    case = options.features, options.device
     rows: dict[str, dict[str, float]] = {}
     for shuffled in (False, True):
-        rows |= speed(options.nodes, options.neighbours, options.repeats, shuffled)
-    if STATUS.exists():  # Linux
-        rows |= memory(options.edges)
-    rows |= errors(options.nodes // 10, options.neighbours)
+        rows |= speed(options.nodes, options.neighbours, options.repeats, shuffled, *case)
+    if STATUS.exists() or options.device != "cpu":  # Linux
+        rows |= memory(options.edges, *case)
+    rows |= errors(options.nodes // 10, options.neighbours, *case)
     print(f"{'':60}{'ours':>12}{'PyG':>12}{'PyG / ours':>12}")
     for name, row in rows.items():
         row["ratio"] = row["pyg"] / max(row["ours"], 1e-30)
         print(f"{name:60}{row['ours']:12.3g}{row['pyg']:12.3g}{row['ratio']:12.2f}")
     if options.out:
         threads = torch.get_num_threads()
-        settings = {"nodes": options.nodes, "neighbours": options.neighbours, "threads": threads}
+        settings = {name: getattr(options, name) for name in ("nodes", "neighbours", "features", "device")}
+        settings["threads"] = threads
         options.out.write_text(json.dumps({"settings": settings, "rows": rows}, indent=2))
 
 

@@ -14,7 +14,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.nn import GATv2Conv, to_hetero
 from torch_geometric.utils import to_torch_csc_tensor
 
-from tissuegraph.nn import attention, neighbour_lists
+from tissuegraph.nn import attention_cpu, attention_kernels, neighbour_lists
 from tissuegraph.nn.attention import FusedGATv2Conv
 
 Pair = tuple[Tensor, Tensor]
@@ -168,7 +168,7 @@ def attend(edges: Tensor) -> list[Tensor]:
     lists = neighbour_lists.lists_of(edges, 2000, 1500, loops=False)
     assert lists is not None
     assert min(len(lists.bounds), len(lists.transposed.bounds)) > 3
-    out = attention._Attend.apply(x_l, x_r, att, 0.2, lists)
+    out = attention_cpu.Attend.apply(x_l, x_r, att, torch.empty(0, 0), torch.empty(0, 4, 16), 0.2, lists)
     return [out.detach(), *torch.autograd.grad((out * out).sum(), (x_l, x_r, att))]
 
 
@@ -257,7 +257,7 @@ def test_kernels_run_where_they_can(options, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "call"),
     [
-        ({"edge_dim": 2}, {"edge_attr": torch.ones(90, 2)}),
+        ({"edge_dim": 20}, {"edge_attr": torch.ones(90, 20)}),
         ({}, {"return_attention_weights": True}),
         ({"dropout": 0.5}, {}),
         ({"aggr": "mean"}, {}),
@@ -269,7 +269,7 @@ def test_kernels_run_where_they_can(options, monkeypatch):
 def test_the_rest_runs_as_pyg(options, call, monkeypatch):
     x, edges = spatial(30, 30, 90)
     ours, theirs = twins((8, 8), 16, add_self_loops=False, **options)
-    forbid(monkeypatch, attention.kernels, "forward")
+    forbid(monkeypatch, attention_kernels, "forward")
     outs = []
     for conv in (ours, theirs):
         torch.manual_seed(4)
@@ -281,13 +281,25 @@ def test_the_rest_runs_as_pyg(options, call, monkeypatch):
 def test_other_tensors_run_as_pyg(monkeypatch):
     x, edges = spatial(30, 30, 90)
     ours, theirs = twins(8, 16, add_self_loops=False)
-    forbid(monkeypatch, attention.kernels, "forward")
+    forbid(monkeypatch, attention_kernels, "forward")
     sparse = to_torch_csc_tensor(edges, size=(30, 30)).t()
     assert torch.equal(ours(x[0], sparse), theirs(x[0], sparse))
     assert ours.to("meta")(x[0].to("meta"), edges.to("meta")).shape == (30, 16)
     ours, theirs = twins(8, 16, add_self_loops=False, dtype=torch.bfloat16)
     half = x[0].bfloat16()
     assert torch.equal(ours(half, edges), theirs(half, edges))
+
+
+@pytest.mark.parametrize("edge_dim", [None, 2])
+def test_compiled_it_runs_as_pyg(edge_dim, monkeypatch):
+    x, edges = spatial(30, 20, 90)
+    ours, theirs = twins((8, 8), 16, heads=2, add_self_loops=False, edge_dim=edge_dim)
+    attr = None if edge_dim is None else torch.ones(90, edge_dim)
+    plain = ours(x, edges, attr)
+    forbid(monkeypatch, attention_kernels, "forward")
+    compiled = torch.compile(ours, backend="eager")(x, edges, attr)
+    assert torch.equal(compiled, theirs(x, edges, attr))
+    torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)
 
 
 def test_hooks_are_called():

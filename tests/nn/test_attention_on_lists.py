@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch_geometric.nn import GATv2Conv
 
-from tissuegraph.nn import attention
+from tissuegraph.nn import attention, attention_kernels
 from tissuegraph.nn.attention import FusedGATv2Conv
 from tissuegraph.nn.neighbour_lists import ITEMS_A_CHUNK, NeighbourLists, lists_of
 
@@ -115,10 +115,10 @@ def test_nothing_is_sorted_for_lists(monkeypatch):
     [
         ({"dropout": 0.5}, {}),
         ({}, {"return_attention_weights": True}),
-        ({"edge_dim": 2}, {"edge_attr": "by edge"}),
+        ({"edge_dim": 20}, {"edge_attr": "by edge"}),
         ({"aggr": "mean"}, {}),
     ],
-    ids=["dropout", "weights", "edge features", "mean"],
+    ids=["dropout", "weights", "many edge features", "mean"],
 )
 def test_what_the_kernels_do_not_cover_runs_as_pyg_on_the_lists_as_they_are(
     options, call, loops, monkeypatch
@@ -126,10 +126,10 @@ def test_what_the_kernels_do_not_cover_runs_as_pyg_on_the_lists_as_they_are(
     heard, x = drawn()
     edges = edges_of(heard)
     if "edge_attr" in call:
-        call = {"edge_attr": torch.randn(edges.shape[1], 2)}
+        call = {"edge_attr": torch.randn(edges.shape[1], 20)}
     ours = layer(heads=2, add_self_loops=loops, **options)
     theirs = layer(GATv2Conv, heads=2, add_self_loops=False, **options)
-    forbid(monkeypatch, attention.kernels, "forward")
+    forbid(monkeypatch, attention_kernels, "forward")
     outs = []
     for conv, where in ((ours, listed(heard, len(x))), (theirs, edges)):
         torch.manual_seed(4)

@@ -13,7 +13,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
-from tissuegraph.nn.attention_kernels import compiled
+from tissuegraph.nn.device_lists import DeviceLists
+from tissuegraph.nn.row_vectors import compiled
 
 MAX_CHUNKS = 64
 ITEMS_A_CHUNK = 4096
@@ -31,10 +32,20 @@ class NeighbourLists:
     bounds
         Ranges `[first, last)` of rows of about equal work; the result does not depend on how many threads
         share them.
+    places
+        [E] number of each edge in the edges that were sorted, if it was asked for.
     """
 
-    def __init__(self, pointer: NDArray[np.int64], neighbours: NDArray[np.int32], num_others: int) -> None:
+    def __init__(
+        self,
+        pointer: NDArray[np.int64],
+        neighbours: NDArray[np.int32],
+        num_others: int,
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
         self.pointer, self.neighbours, self.num_others = pointer, neighbours, num_others
+        self.places = places
+        self._elsewhere: dict[torch.device, DeviceLists] = {}
         num_rows = len(pointer) - 1
         work = pointer + np.arange(num_rows + 1)
         count = min(MAX_CHUNKS, 1 + int(work[-1]) // ITEMS_A_CHUNK)
@@ -47,6 +58,20 @@ class NeighbourLists:
         pointer, neighbours = _transpose(self.pointer, self.neighbours, self.num_others)
         return NeighbourLists(pointer, neighbours, len(self.pointer) - 1)
 
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Number in these lists of each edge of `transposed`; only edges with features ask for it."""
+        return _transposed_order(self.pointer, self.neighbours, self.transposed.pointer)
+
+    def on(self, device: torch.device) -> DeviceLists:
+        """The same in the memory of a GPU, copied once."""
+        if device not in self._elsewhere:
+            pointer, neighbours = (
+                torch.from_numpy(part).to(device) for part in (self.pointer, self.neighbours)
+            )
+            self._elsewhere[device] = DeviceLists(pointer, neighbours, self.num_others)
+        return self._elsewhere[device]
+
     @property
     def edge_index(self) -> Tensor:
         """The same edges as [2, E]: neighbour, row."""
@@ -58,7 +83,9 @@ _known_lists: Any = WeakTensorKeyDictionary()
 """Lists of an edge tensor for as long as it lives; the layers of a network share one edge tensor."""
 
 
-def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, *, loops: bool) -> NeighbourLists | None:
+def lists_of(
+    edge_index: Tensor, num_sources: int, num_targets: int, *, loops: bool, places: bool = False
+) -> NeighbourLists | None:
     """Sort edges by target, or find them sorted.
 
     Parameters
@@ -69,6 +96,8 @@ def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, *, loops: b
         How many nodes there are.
     loops
         Whether every node also hears itself, once.
+    places
+        Whether the lists shall know where each edge came from.
 
     Returns
     -------
@@ -77,7 +106,7 @@ def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, *, loops: b
     edges = edge_index.as_tensor() if isinstance(edge_index, EdgeIndex) else edge_index
     sources, targets = (row.contiguous().numpy() for row in edges.long())
     # A tensor can change unseen by torch (through numpy), so that its content must be the key.
-    key = (_fingerprint(sources, targets), len(sources), num_sources, num_targets, loops)
+    key = (_fingerprint(sources, targets), len(sources), num_sources, num_targets, loops, places)
     known_key, lists = _known_lists.get(edge_index, (None, None))
     if known_key == key:
         return lists
@@ -88,7 +117,7 @@ def lists_of(edge_index: Tensor, num_sources: int, num_targets: int, *, loops: b
         edges, _ = add_self_loops(edges, num_nodes=min(num_sources, num_targets))
         sources, targets = (row.contiguous().numpy() for row in edges.long())
     pointer, neighbours = _sort(targets, sources, num_targets)
-    lists = NeighbourLists(pointer, neighbours, num_sources)
+    lists = NeighbourLists(pointer, neighbours, num_sources, _places(targets, pointer) if places else None)
     _known_lists[edge_index] = (key, lists)
     return lists
 
@@ -129,6 +158,28 @@ def _sort(rows, neighbours, num_rows):  # type: ignore[no-untyped-def]
         ordered[place[rows[edge]]] = neighbours[edge]
         place[rows[edge]] += 1
     return pointer, ordered
+
+
+@compiled
+def _places(rows, pointer):  # type: ignore[no-untyped-def]
+    """Where each edge that `_sort` sorted by `rows` came from, [E]."""
+    place = pointer.copy()
+    result = np.empty(len(rows), np.int64)
+    for edge in range(len(rows)):
+        result[place[rows[edge]]] = edge
+        place[rows[edge]] += 1
+    return result
+
+
+@compiled
+def _transposed_order(pointer, neighbours, turned):  # type: ignore[no-untyped-def]
+    """Number of each edge of the transposed lists, which start at `turned`, [E]."""
+    place = turned.copy()
+    result = np.empty(len(neighbours), np.int64)
+    for edge in range(pointer[-1]):
+        result[place[neighbours[edge]]] = edge
+        place[neighbours[edge]] += 1
+    return result
 
 
 @compiled

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tissuegraph import parallel
 from tissuegraph.nn import attention_kernels
+from tissuegraph.nn.row_vectors import FAST
 
-compiled = partial(parallel.compiled, fastmath=set(attention_kernels.FAST))
+compiled = partial(parallel.compiled, fastmath=set(FAST))
 
 AT_A_TIME = 32
 """Transcripts whose pairs go through the network at a time."""
@@ -120,6 +121,7 @@ def listen(  # type: ignore[no-untyped-def]
     width, heads = hidden.shape[1], layer.att.shape[1]
     space = room(first, 1, width)
     norm = np.empty((len(space.a), 2, heads), np.float32)
+    no_edges, no_weight = np.empty((0, 0), np.float32), np.empty((0, heads, width // heads), np.float32)
     speakers = spoken.reshape(len(spoken), heads, width // heads)
     for start in range(0, len(first) - 1, AT_A_TIME):
         end = min(start + AT_A_TIME, len(first) - 1)
@@ -130,11 +132,14 @@ def listen(  # type: ignore[no-untyped-def]
         told(own, place[begin : begin + n], layer.asked, asked)
         attention_kernels.forward(
             lanes,
+            (),
             pointer[begin : begin + n + 1],
             neighbours,
             speakers,
             asked.reshape(n, heads, width // heads),
             layer.att,
+            no_edges,
+            no_weight,
             layer.slope,
             heard.reshape(n, heads, width // heads),
             norm,

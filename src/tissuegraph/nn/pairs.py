@@ -136,8 +136,8 @@ def _best(hidden: Tensor, tx: Tensor, n_transcripts: int) -> Tensor:
 
 
 def _mean(values: Tensor, neighbours: NeighbourLists) -> Tensor:
-    pointer = torch.from_numpy(neighbours.pointer)
-    others = torch.from_numpy(neighbours.neighbours).long()
+    pointer = torch.from_numpy(neighbours.pointer).to(values.device)
+    others = torch.from_numpy(neighbours.neighbours).to(values.device).long()
     return torch.segment_reduce(values[others], "mean", offsets=pointer, axis=0, initial=0.0)
 
 

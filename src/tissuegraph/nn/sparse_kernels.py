@@ -2,7 +2,7 @@
 
 Every kernel is serial, lets go of the GIL and writes only the rows `[first, last)` it is given, so that any
 thread may run any part with the same result. Rows of a table are read in vectors of as many numbers as the
-tuple `lanes` is long, which LLVM keeps in registers (see `attention_kernels`).
+tuple `lanes` is long, which LLVM keeps in registers (see `row_vectors`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from functools import partial
 
 from tissuegraph import parallel
-from tissuegraph.nn.attention_kernels import load, store, total, zeros
+from tissuegraph.nn.row_vectors import load, store, total, zeros
 
 # sums keep their order: where they may be reordered, LLVM decides at run time, by where the arrays lie,
 # between a loop of vectors and one of numbers, and the last bits change from call to call
