@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import pandas as pd
 
+from tissuegraph import keys
 from tissuegraph.domains.expression import log_expression
 from tissuegraph.domains.labels import domain_labels, note
 from tissuegraph.errors import InputError
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 def domain_markers(
     adata: AnnData,
-    domain_key: str = "domain",
+    domain_key: str = keys.DOMAIN,
     *,
     layer: str | None = None,
     reference: str = REST,

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import numpy.typing as npt
 
+from tissuegraph import keys
 from tissuegraph.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def umap(
     *,
     n_neighbors: int = NEIGHBORS,
     min_dist: float = 0.5,
-    key_added: str = "X_umap",
+    key_added: str = keys.OBSM_UMAP,
     seed: int = 0,
 ) -> None:
     """Lay cells out in two dimensions with UMAP (McInnes et al. 2018), as scanpy does.

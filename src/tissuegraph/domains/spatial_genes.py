@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
+from tissuegraph import keys
 from tissuegraph.domains.expression import Matrix, adjacency, log_expression
 from tissuegraph.domains.labels import domain_labels, note
 from tissuegraph.domains.moran import FEWEST_CELLS, Graph, as_graph, moran_moments
@@ -27,13 +28,15 @@ Codes = npt.NDArray[np.int64]
 
 BLOCK = 2_000_000
 """Values of expression that are dense at a time."""
+SMALLEST_VARIANCE = 1e-12
+"""Of Moran's I; where all cells are neighbours of all, it is the same for all permutations."""
 
 log = logging.getLogger(__name__)
 
 
 def spatially_variable_genes(
     adata: AnnData,
-    domain_key: str | None = "domain",
+    domain_key: str | None = keys.DOMAIN,
     *,
     layer: str | None = None,
     min_cells: int = 10,
@@ -134,16 +137,17 @@ def _test_block(
     matrix: Matrix, genes: pd.Index, parts: list[tuple[Codes, Graph]], min_cells: int
 ) -> pd.DataFrame:
     """Test those of a few genes that enough cells express, and that vary."""
-    expressed = np.zeros(len(genes), np.int64)
+    expressed, varies = np.zeros(len(genes), np.int64), np.zeros(len(genes), bool)
     moments = []
     for cells, graph in parts:
         some: Any = matrix[cells]
         values = np.asarray(some if isinstance(some, np.ndarray) else some.toarray(), np.float64)
         expressed += np.count_nonzero(values, axis=0)
+        varies |= np.ptp(values, axis=0) > 0
         moments.append(moran_moments(values, graph))
     total = reduce(add, moments)
-    tested = (expressed >= min_cells) & (total.variance > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
+        tested = (expressed >= min_cells) & varies & (total.variance / total.scale**2 > SMALLEST_VARIANCE)
         columns = {"moran_i": total.index(), "score": total.score(), "p_value": total.p_values()}
     table = pd.DataFrame({"gene": genes, **columns, "cells": expressed})
     return table[tested]

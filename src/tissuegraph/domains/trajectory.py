@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from tissuegraph import keys
 from tissuegraph.domains.diffusion import diffusion_positions
 from tissuegraph.domains.expression import adjacency
 from tissuegraph.domains.labels import domain_labels, note
@@ -31,11 +32,11 @@ log = logging.getLogger(__name__)
 
 def paga(
     adata: AnnData,
-    domain_key: str = "domain",
+    domain_key: str = keys.DOMAIN,
     use_rep: str = "X_stagate",
     *,
     n_neighbors: int = NEIGHBORS,
-    key_added: str = "paga",
+    key_added: str = keys.UNS_PAGA,
     seed: int = 0,
 ) -> None:
     """Measure how strongly domains are connected in an embedding (PAGA, Wolf et al. 2019), as scanpy does.
@@ -82,12 +83,12 @@ def paga(
 def pseudotime(
     adata: AnnData,
     root: str,
-    domain_key: str = "domain",
+    domain_key: str = keys.DOMAIN,
     use_rep: str = "X_stagate",
     *,
     n_neighbors: int = NEIGHBORS,
     min_border: float = MIN_BORDER,
-    key_added: str = "pseudotime",
+    key_added: str = keys.OBS_PSEUDOTIME,
     seed: int = 0,
 ) -> None:
     """Order cells by how far they are from a root, on the way through domains that touch in the tissue.
