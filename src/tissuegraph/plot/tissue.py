@@ -133,7 +133,7 @@ def attention(
         order = np.argsort(inside.data, kind="stable")
         ends = np.stack([panel.positions[inside.row[order]], panel.positions[inside.col[order]]], 1)
         width = EDGE_WIDTH * typical_gap(panel.positions) * points_a_unit(panel.ax)
-        lines = LineCollection(ends, linewidths=width, cmap=VALUES, capstyle="round", rasterized=True)
+        lines = LineCollection(list(ends), linewidths=width, cmap=VALUES, capstyle="round", rasterized=True)
         lines.set_array(inside.data[order])
         lines.set_clim(low, high)
         panel.ax.add_collection(lines, autolim=False)
