@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 import tissuegraph as tg
+from tissuegraph.domains import neighbourhood
 from tissuegraph.domains.diffusion import diffusion_positions
 from tissuegraph.domains.trajectory import touching_domains
 from tissuegraph.errors import InputError
@@ -158,6 +160,24 @@ def test_domains_touch_where_enough_of_a_border_is_shared():
     assert not touching_domains(many, np.array([0, 0, 1, 1, 2, 1, 0]), 5)[2, 0]
 
 
+# ---- neighbours
+
+
+@pytest.mark.slow
+def test_approximate_neighbours_of_many_cells_are_nearly_the_exact_ones(monkeypatch):
+    adata, other = layered(), layered()
+    tg.pseudotime(adata, "L1")
+    monkeypatch.setattr(neighbourhood, "EXACT_CELLS", 100)
+    tg.pseudotime(other, "L1")
+    assert np.corrcoef(adata.obs["pseudotime"], other.obs["pseudotime"])[0, 1] > 0.999
+    again = layered()
+    tg.pseudotime(again, "L1")
+    assert np.array_equal(again.obs["pseudotime"], other.obs["pseudotime"])
+    tg.paga(other)
+    tg.umap(other)
+    assert np.isfinite(other.obsm["X_umap"]).all()
+
+
 # ---- UMAP
 
 
@@ -234,3 +254,28 @@ def test_what_is_asked_wrongly_is_said(call, spoil, message):
 def test_three_cells_have_no_neighbourhood():
     with pytest.raises(InputError, match=r"3 cells are too few for neighbours; give 4 or more"):
         tg.umap(layered()[:3].copy())
+
+
+# ---- real tissue
+
+LAYERS = ["L1", "L2", "L3", "L4", "L5", "L6", "WM"]
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["151673", "151674"])
+def test_pseudotime_of_a_cortex_follows_its_layers(section):
+    """From the first layer and from the white matter, in the given layers and in domains that are found."""
+    path = SHARED / "dlpfc" / f"{section}.h5ad"
+    if not path.exists():
+        pytest.skip("shared/data/dlpfc is not beside the checkout")
+    adata = ad.read_h5ad(path)
+    tg.spatial_neighbors(adata)
+    tg.stagate(adata, normalize=True)
+    tg.cluster_domains(adata, len(LAYERS))
+    for end, order in (("L1", 1), ("WM", -1)):
+        found = adata.obs["domain"][adata.obs["layer"] == end].mode()[0]
+        for key, root in (("layer", end), ("domain", found)):
+            tg.pseudotime(adata, root, key)
+            time = adata.obs.groupby("layer", observed=True)["pseudotime"].median()[LAYERS]
+            assert spearmanr(range(len(LAYERS)), time).statistic == pytest.approx(order)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NEIGHBORS = 15
 FEWEST_CELLS = 4
+EXACT_CELLS = 50_000
+"""Up to here all distances are looked at: compiling the search for approximate neighbours takes a minute."""
 
 
 def umap(
@@ -82,10 +84,29 @@ def neighbourhood(points: npt.NDArray[np.float32], n_neighbors: int, seed: int) 
     import scanpy  # takes seconds
 
     work = ad.AnnData(points)
-    with warnings.catch_warnings():
-        # it says that one thread is used, which is what a seed asks for
-        warnings.filterwarnings("ignore", message=".*n_jobs value.*")
-        scanpy.pp.neighbors(
-            work, n_neighbors=min(n_neighbors, len(points) - 1), use_rep="X", random_state=seed
-        )
+    number = min(n_neighbors, len(points) - 1)
+    search = Descent(number, seed) if len(points) > EXACT_CELLS else "sklearn"
+    scanpy.pp.neighbors(work, n_neighbors=number, use_rep="X", random_state=seed, transformer=search)
     return work
+
+
+class Descent:
+    """The approximate search of scanpy, with a result that it can read.
+
+    What pynndescent returns from 0.7 on is a sparse array, on which scanpy 1.11 fails. One thread, so that a
+    seed gives the same bits.
+    """
+
+    def __init__(self, n_neighbors: int, seed: int) -> None:
+        self.n_neighbors, self.seed = n_neighbors, seed
+
+    def get_params(self) -> dict[str, int]:
+        """What scanpy asks for."""
+        return {"n_neighbors": self.n_neighbors}
+
+    def fit_transform(self, points: npt.NDArray[np.float32]) -> sparse.csr_matrix:
+        """Distances to the nearest points, [n, n]."""
+        from pynndescent import PyNNDescentTransformer
+
+        search = PyNNDescentTransformer(n_neighbors=self.n_neighbors, random_state=self.seed, n_jobs=1)
+        return sparse.csr_matrix(search.fit_transform(points))
