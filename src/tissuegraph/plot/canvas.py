@@ -182,11 +182,11 @@ def points_a_unit(ax: Axes) -> float:
 
 
 def typical_gap(positions: Floats) -> float:
-    """The median distance of a cell to its nearest."""
-    if len(positions) < 2:
+    """The median distance of a cell to its third nearest: their spacing, on a lattice and about so off it."""
+    if len(positions) < 4:
         return 1.0
     some = positions[:: max(1, len(positions) // SAMPLE)]
-    distance = np.asarray(KDTree(positions).query(some, 2)[0])[:, 1]
+    distance = np.asarray(KDTree(positions).query(some, 4)[0])[:, 3]
     return float(np.median(distance))
 
 
