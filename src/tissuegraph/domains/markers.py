@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 
 from tissuegraph import keys
-from tissuegraph.domains.expression import log_expression
+from tissuegraph.domains.expression import Matrix, log_expression
 from tissuegraph.domains.labels import domain_labels, note
 from tissuegraph.errors import InputError
 
@@ -97,19 +99,28 @@ def _rank(
         raise InputError("no domain has two cells or more; give larger ones")
     work = ad.AnnData(matrix, obs=pd.DataFrame({"domain": labels}, pd.RangeIndex(len(labels)).astype(str)))
     work.var_names = genes
-    scanpy.tl.rank_genes_groups(
-        work, "domain", groups=groups, reference=reference, method="wilcoxon", tie_correct=True, pts=True
-    )
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        # genes that are the same in all cells, for which scanpy has a score of 0; and its frames by column
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+        scanpy.tl.rank_genes_groups(
+            work, "domain", groups=groups, reference=reference, method="wilcoxon", tie_correct=True, pts=True
+        )
     found = work.uns["rank_genes_groups"]
     table = scanpy.get.rank_genes_groups_df(work, None)
     if "group" not in table:  # scanpy leaves it out where there is one
         table.insert(0, "group", groups[0])
     table["group"] = pd.Categorical(table["group"].astype(str), groups)
     table = table[[*COLUMNS]].rename(columns=COLUMNS)
-    inside = found["pts"].stack()
-    outside = found["pts_rest"].stack() if reference == REST else None
-    rows = pd.MultiIndex.from_arrays([table["gene"], table["domain"].astype(str)])
-    table["share_inside"] = inside.reindex(rows).to_numpy()
-    others = rows if outside is not None else pd.MultiIndex.from_product([table["gene"], [reference]])
-    table["share_outside"] = (inside if outside is None else outside).reindex(others).to_numpy()
+    table["share_inside"], table["share_outside"] = _shares(found, table, reference)
     return table
+
+
+def _shares(found: Any, table: pd.DataFrame, reference: str) -> tuple[Any, Any]:
+    """For each row, the share of cells that express the gene in the domain and in what it is compared with."""
+    inside = found["pts"].stack()
+    rows = pd.MultiIndex.from_arrays([table["gene"], table["domain"].astype(str)])
+    if reference == REST:
+        outside = found["pts_rest"].stack().reindex(rows)
+    else:
+        outside = inside.reindex(pd.MultiIndex.from_product([table["gene"], [reference]]))
+    return inside.reindex(rows).to_numpy(), outside.to_numpy()
