@@ -81,9 +81,7 @@ def domain_markers(
     return table
 
 
-def _rank(
-    matrix: ad.typing.XDataType, genes: pd.Index, labels: pd.Categorical, reference: str
-) -> pd.DataFrame:
+def _rank(matrix: Matrix, genes: pd.Index, labels: pd.Categorical, reference: str) -> pd.DataFrame:
     import scanpy  # takes seconds
 
     sizes = pd.Series(labels).value_counts(sort=False)
@@ -116,7 +114,7 @@ def _rank(
 
 
 def _shares(found: Any, table: pd.DataFrame, reference: str) -> tuple[Any, Any]:
-    """For each row, the share of cells that express the gene in the domain and in what it is compared with."""
+    """For each row, the share of cells that express the gene, in the domain and outside."""
     inside = found["pts"].stack()
     rows = pd.MultiIndex.from_arrays([table["gene"], table["domain"].astype(str)])
     if reference == REST:
