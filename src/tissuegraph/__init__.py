@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.genes import mark_variable_genes
     from tissuegraph.domains.harmony import harmonize
+    from tissuegraph.domains.markers import domain_markers
+    from tissuegraph.domains.neighbourhood import umap
     from tissuegraph.domains.params import StagateParams
     from tissuegraph.domains.sections import read_section
+    from tissuegraph.domains.spatial_genes import spatially_variable_genes
     from tissuegraph.domains.stagate import stagate, stagate_transform
     from tissuegraph.domains.stagate_model import StagateModel, load_stagate
+    from tissuegraph.domains.trajectory import paga, pseudotime
     from tissuegraph.evaluation.evaluate import evaluate
     from tissuegraph.graph.params import GraphParams
     from tissuegraph.graph.spatial import (
@@ -54,6 +58,7 @@ __all__ = [
     "__version__",
     "cluster_domains",
     "dataset",
+    "domain_markers",
     "errors",
     "evaluate",
     "find_domains",
@@ -61,8 +66,10 @@ __all__ = [
     "load_stagate",
     "mark_variable_genes",
     "metrics",
+    "paga",
     "plot",
     "predict",
+    "pseudotime",
     "read_section",
     "read_xenium",
     "segment",
@@ -72,10 +79,12 @@ __all__ = [
     "spatial_neighbors_delaunay",
     "spatial_neighbors_knn",
     "spatial_neighbors_radius",
+    "spatially_variable_genes",
     "stagate",
     "stagate_transform",
     "suggest_radius",
     "train",
+    "umap",
 ]
 
 # The module that brings each name; a sub-package is bound here by being imported.
@@ -94,6 +103,7 @@ _SOURCES = {
     "TrainParams": "tissuegraph.segmentation.params",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
+    "domain_markers": "tissuegraph.domains.markers",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
     "find_domains": "tissuegraph.runs.domains",
@@ -101,8 +111,10 @@ _SOURCES = {
     "load_stagate": "tissuegraph.domains.stagate_model",
     "mark_variable_genes": "tissuegraph.domains.genes",
     "metrics": "tissuegraph.metrics.segmentation",
+    "paga": "tissuegraph.domains.trajectory",
     "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",
+    "pseudotime": "tissuegraph.domains.trajectory",
     "read_section": "tissuegraph.domains.sections",
     "read_xenium": "tissuegraph.io",
     "segment": "tissuegraph.segmentation.commands",
@@ -112,10 +124,12 @@ _SOURCES = {
     "spatial_neighbors_delaunay": "tissuegraph.graph.spatial",
     "spatial_neighbors_knn": "tissuegraph.graph.spatial",
     "spatial_neighbors_radius": "tissuegraph.graph.spatial",
+    "spatially_variable_genes": "tissuegraph.domains.spatial_genes",
     "stagate": "tissuegraph.domains.stagate",
     "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
     "train": "tissuegraph.segmentation.learn",
+    "umap": "tissuegraph.domains.neighbourhood",
 }
 
 

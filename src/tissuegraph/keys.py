@@ -52,6 +52,11 @@ OBSM_SPATIAL = "spatial"
 LAYER_COUNTS = "counts"
 UNS_RUN = "tissuegraph"
 
+# What comes after the domains.
+OBS_PSEUDOTIME = "pseudotime"
+OBSM_UMAP = "X_umap"
+UNS_PAGA = "paga"
+
 # Sections: columns of obs that tell one piece of tissue from another, whatever their case.
 SECTION_COLUMNS = (
     "section",

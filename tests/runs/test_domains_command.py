@@ -58,6 +58,20 @@ def test_domains_of_raw_counts(written, tmp_path):
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.h5ad", "out.png"]
 
 
+def test_markers_of_the_domains_are_a_table(written, tmp_path):
+    out = tmp_path / "out.h5ad"
+    assert main(["domains", str(written), "-o", str(out), *QUICK, "--markers"]) == 0
+    table = pd.read_csv(tmp_path / "out.markers.csv")
+    found = ad.read_h5ad(out)
+    best = table.groupby("domain").first()
+    for domain, gene in best["gene"].items():
+        stripe = found.obs["stripe"][found.obs["domain"] == str(domain)].mode()[0]
+        assert gene % 3 == int(stripe)
+    kept = found.uns["tissuegraph"]["domain_markers"]
+    assert list(kept["gene"].astype(int)) == list(table["gene"])
+    assert main(["domains", str(written), "-o", str(tmp_path / "out.h5ad"), *QUICK]) == 2
+
+
 def test_the_same_seed_the_same_domains(written, tmp_path):
     found = []
     for name in ("a.h5ad", "b.h5ad"):

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
+from tissuegraph.io.sections.assemble import is_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -146,3 +147,23 @@ def positions(adata: AnnData) -> npt.NDArray[np.float64] | None:
     if keys.OBSM_SPATIAL not in adata.obsm:
         return None
     return np.asarray(adata.obsm[keys.OBSM_SPATIAL], np.float64)
+
+
+def log_expression(adata: AnnData, layer: str | None) -> Matrix:
+    """Read normalised expression [N, G] of all genes, normalising a copy where there are raw counts.
+
+    Raises
+    ------
+    InputError
+        As `expression`, or where two genes have one name.
+    """
+    twice = adata.var_names[adata.var_names.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"{len(twice)} names of genes stand twice, such as {twice[0]}; call adata.var_names_make_unique()"
+        )
+    whole: Any = adata.X if layer is None else adata.layers.get(layer)
+    counts = whole is not None and is_whole(_values(whole) if isinstance(whole, np.ndarray) else whole.data)
+    if counts:
+        log.info("raw counts; a copy is scaled to %g a cell and log-transformed", TARGET_COUNTS)
+    return expression(adata, adata.var_names.to_numpy(), layer, normalize=counts)

@@ -1,6 +1,20 @@
-"""Pictures: one function a picture; each draws on a matplotlib `ax` and returns it."""
+"""Pictures: one function a picture; each draws on the matplotlib axes that it is given, or on new ones."""
 
+from tissuegraph.plot.embedding import sections_3d, umap
+from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
-from tissuegraph.plot.tissue import domains
+from tissuegraph.plot.tissue import attention, domains, pseudotime
+from tissuegraph.plot.trajectory import paga
 
-__all__ = ["degrees", "domains", "stability"]
+__all__ = [
+    "attention",
+    "degrees",
+    "denoised",
+    "domains",
+    "paga",
+    "pseudotime",
+    "sections_3d",
+    "stability",
+    "umap",
+    "violins",
+]

@@ -33,7 +33,7 @@ def degrees(adata: AnnData, ax: Axes | None = None, *, key: str = "spatial") -> 
         )
     neighbours = np.diff(adata.obsp[name].tocsr().indptr)
     cells = np.bincount(neighbours, minlength=1)
-    ax = plt.subplots(figsize=(5, 3))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(5, 3), layout="constrained")[1] if ax is None else ax
     ax.bar(np.arange(len(cells)), cells, width=0.9, color=np.where(np.arange(len(cells)) == 0, ORANGE, BLUE))
     ax.axvline(neighbours.mean(), color=GREY, linewidth=1, linestyle="--")
     ax.set_title(
@@ -41,7 +41,7 @@ def degrees(adata: AnnData, ax: Axes | None = None, *, key: str = "spatial") -> 
         fontsize=10,
         loc="left",
     )
-    return _tidy(ax, "neighbours", "cells")
+    return tidy(ax, "neighbours", "cells")
 
 
 def stability(adata: AnnData, ax: Axes | None = None, *, key: str = "domain") -> Axes:
@@ -58,15 +58,16 @@ def stability(adata: AnnData, ax: Axes | None = None, *, key: str = "domain") ->
             f"no curve in uns['{keys.UNS_RUN}']['{key}']; tg.cluster_domains without n_domains makes it"
         )
     curve, chosen = record["stability"], record["n_domains"]
-    ax = plt.subplots(figsize=(5, 3))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(5, 3), layout="constrained")[1] if ax is None else ax
     ax.errorbar(curve["n_domains"], curve["agreement"], yerr=curve["standard_error"], color=BLUE, marker="o")
     ax.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
     ax.set_title(f"{chosen} domains are found most reliably", fontsize=10, loc="left")
     ax.set_xticks(curve["n_domains"])
-    return _tidy(ax, "number of domains", "agreement of halves (ARI)")
+    return tidy(ax, "number of domains", "agreement of halves (ARI)")
 
 
-def _tidy(ax: Axes, x: str, y: str) -> Axes:
+def tidy(ax: Axes, x: str, y: str) -> Axes:
+    """Name both axes and drop the spines that tell nothing."""
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.spines[["top", "right"]].set_visible(False)

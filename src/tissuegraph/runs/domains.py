@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = ("gmm", "leiden", "louvain", "mclust")
 LARGEST_SEED = 2**32 - 1
-ENDING, PICTURE_ENDING = ".h5ad", ".png"
+ENDING, PICTURE_ENDING, TABLE_ENDING = ".h5ad", ".png", ".markers.csv"
 DOTS_PER_INCH = 200
 EMBEDDING = "X_stagate"
 GIVEN = f"{keys.DOMAIN}_given"
@@ -48,6 +48,7 @@ def find_domains(
     table: str | None = None,
     save_attention: bool = False,
     save_denoised: bool = False,
+    markers: bool = False,
     device: str = "auto",
     seed: int = 0,
     overwrite: bool = False,
@@ -89,6 +90,9 @@ def find_domains(
         As `tg.read_section` takes them, where the path does not tell.
     save_attention, save_denoised
         Write the attention along edges, and denoised expression (dense).
+    markers
+        Also rank the genes of each domain (`tg.domain_markers`), in a table of the name of `out` with
+        `.markers.csv`.
     device
         "auto", "cpu", "cuda".
     seed
@@ -111,8 +115,8 @@ def find_domains(
     _check(source, out, {"n_domains": n_domains, "n_seeds": n_seeds, "n_networks": n_networks}, method, seed)
     params = _params(stagate, preset)
     section_key = params.section_key
-    picture = out.with_suffix(PICTURE_ENDING)
-    for file in (out, picture):
+    picture, ranking = out.with_suffix(PICTURE_ENDING), out.with_suffix(TABLE_ENDING)
+    for file in (out, picture, *([ranking] if markers else [])):
         refuse_existing_file(file, overwrite=overwrite)
     from tissuegraph.domains.sections import read_section
 
@@ -131,6 +135,8 @@ def find_domains(
     record |= {"harmony": harmony, "seed": seed}
     record |= {"preset": preset or "", "layer": layer or "", "version": version("tissuegraph")}
     adata.uns[keys.UNS_RUN] = {**adata.uns[keys.UNS_RUN], "domains": record}
+    if markers:
+        _rank_genes(adata, layer, ranking)
     _write(adata, out, picture, section_key)
     log.info("domains: %s, drawn in %s", out, picture.name)
     return out
@@ -226,6 +232,19 @@ def _cluster(
     cluster_domains(
         adata, n_domains, method, seed=seed, use_rep=names, n_seeds=n_seeds, key_added=keys.DOMAIN
     )
+
+
+def _rank_genes(adata: AnnData, layer: str | None, file: Path) -> None:
+    from tissuegraph.domains.markers import domain_markers
+
+    if adata.obs[keys.DOMAIN].nunique() < 2:
+        log.warning("there is one domain, so there are no markers")
+        return
+    if layer is None and keys.LAYER_COUNTS in adata.layers:
+        layer = keys.LAYER_COUNTS
+    table = domain_markers(adata, keys.DOMAIN, layer=layer)
+    with whole_file(file) as staging:
+        table.to_csv(staging, index=False, lineterminator="\n")
 
 
 def _write(adata: AnnData, out: Path, picture: Path, section_key: str | Sequence[str] | None) -> None:
