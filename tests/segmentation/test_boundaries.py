@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import geopandas as gpd
 import numpy as np
 import polars as pl
@@ -19,6 +17,7 @@ from tissuegraph.segmentation import cell_tables
 from tissuegraph.segmentation.boundaries import cell_outlines
 from tissuegraph.segmentation.outlines import windows
 from tissuegraph.segmentation.outlines.contours import contours
+from tissuegraph.segmentation.pretrained.cell_counts import total
 
 NOTHING = shapely.Polygon()
 seeds = st.integers(0, 10**6)
@@ -136,30 +135,45 @@ def crowd(seed: int, n_cells: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndar
 def test_outlines_do_not_depend_on_the_windows(side, transcripts, monkeypatch):
     positions, cell, nuclei = crowd(3)
     x, y = positions.T
-    assigned = pl.LazyFrame(
-        {keys.ROW: np.arange(len(cell)), keys.X: x, keys.Y: y, "boundary": 10 + cell.astype(np.int32)}
-    )
-    survey = SimpleNamespace(outlines=np.concatenate([np.full(10, NOTHING), nuclei]))
-    monkeypatch.setattr(windows, "WINDOW", side)
-    monkeypatch.setattr(windows, "TRANSCRIPTS", transcripts)
-    per_cell = pl.DataFrame(
+    probability = np.linspace(0.5, 1, len(cell), dtype=np.float32)
+    table = pl.DataFrame(
         {
-            "boundary": 10 + np.arange(len(nuclei)),
-            "n_transcripts": np.bincount(cell, minlength=len(nuclei)),
+            keys.ROW: np.arange(len(cell)),
+            keys.X: x,
+            keys.Y: y,
+            "boundary": 10 + cell.astype(np.int32),
+            "gene": np.arange(len(cell)) % 7,
+            "probability": probability,
         }
     )
-    outlines, centres = cell_tables._outlines(assigned, per_cell, survey)
-    check(outlines, np.arange(len(nuclei)))
-    assert shapely.equals_exact(outlines, cell_outlines(positions, cell, nuclei), 0).all()
-    assert centres[5] == pytest.approx(positions[cell == 5].mean(0), abs=1e-4)
+    monkeypatch.setattr(windows, "WINDOW", side)
+    monkeypatch.setattr(windows, "TRANSCRIPTS", transcripts)
+    assigned = table.sample(fraction=1, shuffle=True, seed=1).lazy()
+    cells = cell_tables._drawn_cells(assigned, cell_tables._spans(assigned), nuclei)
+    check(cells.outlines, np.arange(len(nuclei)))
+    assert shapely.equals_exact(cells.outlines, cell_outlines(positions, cell, nuclei), 0).all()
+    assert cells.centres[5] == pytest.approx(positions[cell == 5].mean(0), abs=1e-4)
+    assert cells.mean_probability[5] == pytest.approx(probability[cell == 5].mean(), abs=1e-6)
+    expected = np.zeros((len(nuclei), 7))
+    np.add.at(expected, (cell, np.arange(len(cell)) % 7), 1)
+    assert np.array_equal(total(cells.counts, expected.shape).toarray(), expected)
+    assert np.array_equal(cells.n_genes, (expected > 0).sum(1))
 
 
 def test_a_slide_without_cells_has_no_outlines():
-    assigned = pl.LazyFrame({keys.ROW: [0], keys.X: [0.0], keys.Y: [0.0], "boundary": [0]}).head(0)
-    nobody = pl.DataFrame(schema={"boundary": pl.Int32, "n_transcripts": pl.UInt32})
-    outlines, centres = cell_tables._outlines(assigned, nobody, SimpleNamespace(outlines=toy.nuclei()))
-    assert outlines.shape == (0,)
-    assert centres.shape == (0, 2)
+    columns = {
+        keys.ROW: [0],
+        keys.X: [0.0],
+        keys.Y: [0.0],
+        "boundary": [0],
+        "gene": [0],
+        "probability": [1.0],
+    }
+    assigned = pl.LazyFrame(columns).head(0)
+    cells = cell_tables._drawn_cells(assigned, cell_tables._spans(assigned), np.empty(0, object))
+    assert cells.outlines.shape == (0,)
+    assert cells.centres.shape == (0, 2)
+    assert total(cells.counts, (0, 3)).shape == (0, 3)
 
 
 def test_outlines_hold_the_nucleus():

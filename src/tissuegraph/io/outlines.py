@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
@@ -18,8 +22,11 @@ from tissuegraph.errors import InputError
 MAX_BAD_FRACTION = 0.01
 MAX_BAD_ALWAYS = 2
 MIN_AREA_UM2 = 1e-6
+CELLS_A_GROUP = 20_000
+"""Cells that are written at a time."""
 
 _LABEL, _X, _Y, _OWNER = "label", "x", "y", "owner"
+_GEOMETRY = "geometry"
 
 
 def outlines_from_vertices(
@@ -195,3 +202,19 @@ def _refuse_if_too_many(
         f"{int(repaired.sum()):,} that cross themselves), first of cells {first}; "
         f"no more than one in a hundred may be: {advice}"
     )
+
+
+def write_outlines(path: Path, cell_ids: NDArray[np.object_], outlines: NDArray[np.object_]) -> None:
+    """Write cells as GeoParquet 1.1: `cell_id` and `geometry` (WKB, um), some cells at a time."""
+    column: dict[str, Any] = {"encoding": "WKB", "crs": None}
+    column["geometry_types"] = sorted({one.geom_type for one in outlines})
+    if len(outlines):
+        column["bbox"] = shapely.total_bounds(outlines).tolist()
+    geo = {"version": "1.1.0", "primary_column": _GEOMETRY, "columns": {_GEOMETRY: column}}
+    as_wkb = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": "{}"}
+    fields = [pa.field(keys.CELL_ID, pa.string()), pa.field(_GEOMETRY, pa.binary(), metadata=as_wkb)]
+    with pq.ParquetWriter(path, pa.schema(fields, metadata={"geo": json.dumps(geo)})) as writer:
+        for first in range(0, len(outlines), CELLS_A_GROUP):
+            some = slice(first, first + CELLS_A_GROUP)
+            columns = [pa.array(cell_ids[some], pa.string()), pa.array(shapely.to_wkb(outlines[some]))]
+            writer.write_table(pa.Table.from_arrays(columns, schema=writer.schema))

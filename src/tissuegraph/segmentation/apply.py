@@ -77,18 +77,24 @@ def apply_pair_model(
     reference: ReferenceFile | None = None,
 ) -> dict[str, Any]:
     """Do as `apply_model` does, with the pretrained model, which knows every gene."""
-    store, survey, stages = run.slide.store, run.slide.survey, run.stages
-    profiles = None if reference is None else read_profiles(reference.path, survey.genes, reference.label)
-    tiles = store.tiles
-    before = _first_round(run, model, seed, profiles)
-    with stages("second round"):
-        tables = in_order(lambda tile: rounds.assign_tile(model, store, before, tile, WHATEVER), tiles)
-        shown = with_progress(tables, "assigning transcripts, second round", len(tiles))
-        write_results(shown, len(tiles), run.results)
+    genes = run.slide.survey.genes
+    profiles = None if reference is None else read_profiles(reference.path, genes, reference.label)
+    legend = _two_rounds(run, model, seed, profiles)
     said = _what_it_told(reference, profiles)
     uns = {"seed": seed, "parameters": {"min_qv": min_qv, "pretrained": model.card, **said}}
-    legend = Legend(before.survey, before.n_nuclei, survey.genes)
     return {**said, **write_result(run, legend, params, min_qv=min_qv, uns=uns)}
+
+
+def _two_rounds(run: Run, model: PairModel, seed: int, reference: ReferenceProfiles | None) -> Legend:
+    """Write what the tiles say; what is known of the slide's cells for it takes memory until then only."""
+    before, tiles = _first_round(run, model, seed, reference), run.slide.store.tiles
+    with run.stages("second round"):
+        tables = in_order(
+            lambda tile: rounds.assign_tile(model, run.slide.store, before, tile, WHATEVER), tiles
+        )
+        shown = with_progress(tables, "assigning transcripts, second round", len(tiles))
+        write_results(shown, len(tiles), run.results)
+    return Legend(before.survey, before.n_nuclei, run.slide.survey.genes)
 
 
 def _first_round(

@@ -100,6 +100,10 @@ def count_genes(graph: TileGraph, genes: int) -> sparse.csr_matrix:
 
 def in_panel(counts: sparse.csr_matrix, genes: tuple[str, ...], panel: tuple[str, ...]) -> sparse.csr_matrix:
     """Counts [M, len(genes)] with the columns of another sorted panel: some left out, some empty."""
+    if genes == panel:
+        return counts
     _, here, there = np.intersect1d(genes, panel, return_indices=True)
     shape = (len(genes), len(panel))
-    return counts @ sparse.csr_matrix((np.ones(len(here)), (here, there)), shape=shape)
+    moved = counts @ sparse.csr_matrix((np.ones(len(here), counts.dtype), (here, there)), shape=shape)
+    moved.sort_indices()
+    return moved

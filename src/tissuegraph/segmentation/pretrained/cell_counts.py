@@ -29,6 +29,12 @@ class CellCounts:
             (both >> 32).astype(np.int32), (both & 0xFFFFFFFF).astype(np.int32), number.astype(np.float32)
         )
 
+    def only(self, chosen: npt.NDArray[np.bool_], names: npt.ArrayLike) -> CellCounts:
+        """Entries of the chosen cells [M], each under another number, `names` [M]."""
+        held = chosen[self.cell]
+        names = np.asarray(names, np.int32)
+        return CellCounts(names[self.cell[held]], self.gene[held], self.number[held])
+
 
 def total(parts: Sequence[CellCounts], shape: tuple[int, int]) -> sparse.csr_matrix:
     """Sum of some tiles' counts, of float32.
