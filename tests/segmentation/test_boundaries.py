@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import geopandas as gpd
 import numpy as np
 import polars as pl
@@ -149,9 +151,13 @@ def test_outlines_do_not_depend_on_the_windows(side, transcripts, monkeypatch):
     monkeypatch.setattr(windows, "WINDOW", side)
     monkeypatch.setattr(windows, "TRANSCRIPTS", transcripts)
     assigned = table.sample(fraction=1, shuffle=True, seed=1).lazy()
-    cells = cell_tables._drawn_cells(assigned, cell_tables._spans(assigned), nuclei)
-    check(cells.outlines, np.arange(len(nuclei)))
-    assert shapely.equals_exact(cells.outlines, cell_outlines(positions, cell, nuclei), 0).all()
+    outlines = np.concatenate([np.full(10, NOTHING), nuclei])
+    survey = SimpleNamespace(outlines=outlines, boxes=shapely.bounds(outlines))
+    cells = cell_tables._drawn_cells(assigned, cell_tables._spans(assigned), survey)
+    drawn = shapely.from_wkb(cells.outlines)
+    check(drawn, np.arange(len(nuclei)))
+    assert shapely.equals_exact(drawn, cell_outlines(positions, cell, nuclei), 0).all()
+    assert np.array_equal(cells.areas, shapely.area(drawn))
     assert cells.centres[5] == pytest.approx(positions[cell == 5].mean(0), abs=1e-4)
     assert cells.mean_probability[5] == pytest.approx(probability[cell == 5].mean(), abs=1e-6)
     expected = np.zeros((len(nuclei), 7))
@@ -161,16 +167,10 @@ def test_outlines_do_not_depend_on_the_windows(side, transcripts, monkeypatch):
 
 
 def test_a_slide_without_cells_has_no_outlines():
-    columns = {
-        keys.ROW: [0],
-        keys.X: [0.0],
-        keys.Y: [0.0],
-        "boundary": [0],
-        "gene": [0],
-        "probability": [1.0],
-    }
-    assigned = pl.LazyFrame(columns).head(0)
-    cells = cell_tables._drawn_cells(assigned, cell_tables._spans(assigned), np.empty(0, object))
+    columns = (keys.ROW, keys.X, keys.Y, "gene", "probability")
+    assigned = pl.LazyFrame({"boundary": [0], **{name: [0.0] for name in columns}}).head(0)
+    survey = SimpleNamespace(outlines=toy.nuclei(), boxes=shapely.bounds(toy.nuclei()))
+    cells = cell_tables._drawn_cells(assigned, cell_tables._spans(assigned), survey)
     assert cells.outlines.shape == (0,)
     assert cells.centres.shape == (0, 2)
     assert total(cells.counts, (0, 3)).shape == (0, 3)

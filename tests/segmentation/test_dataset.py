@@ -27,6 +27,7 @@ from tissuegraph.segmentation.dataset import (
 )
 from tissuegraph.segmentation.model import load_model
 from tissuegraph.segmentation.score import affinity
+from tissuegraph.shapes import PackedOutlines
 from tissuegraph.tiles.plan import Histogram, Tile
 from tissuegraph.tiles.survey import Survey
 
@@ -294,7 +295,7 @@ def test_however_large_the_slide_tiles_are_taken_all_over_it(millions, seed):
     bins = 256
     counts = np.random.default_rng(seed).poisson(millions * 1e6 / bins**2, (bins, bins))
     histogram = Histogram(counts, np.arange(bins + 1.0), np.arange(bins + 1.0))
-    survey = Survey((), {}, np.empty(0, object), np.empty(0, object), histogram)
+    survey = Survey((), {}, np.empty(0, object), PackedOutlines(np.empty(0, object)), histogram)
     params = tg.DatasetParams()
     taken = shuffled_tiles(survey, params, seed)[: params.max_tiles]
     assert len(taken) == params.max_tiles

@@ -13,6 +13,7 @@ import tissuegraph
 from tissuegraph import trace
 from tissuegraph.cli import failures
 from tissuegraph.cli.logs import configure_logs
+from tissuegraph.segmentation.memory import share_heaps
 
 app = App(
     name="tissuegraph",
@@ -44,8 +45,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
     that is named. 130: interrupted. 141: who read our output has gone.
     """
     configure_logs()
-    if tokens is None:
+    if tokens is None:  # the process is ours
         trace.count_from_process_start()
+        share_heaps()
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     arguments: dict[str, Any] = {}
     try:

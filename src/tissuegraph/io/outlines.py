@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
+from tissuegraph.shapes import measured
 
 # A polygon in a hundred may be bad, and two in any slide, however small.
 MAX_BAD_FRACTION = 0.01
@@ -205,16 +206,16 @@ def _refuse_if_too_many(
 
 
 def write_outlines(path: Path, cell_ids: NDArray[np.object_], outlines: NDArray[np.object_]) -> None:
-    """Write cells as GeoParquet 1.1: `cell_id` and `geometry` (WKB, um), some cells at a time."""
-    column: dict[str, Any] = {"encoding": "WKB", "crs": None}
-    column["geometry_types"] = sorted({one.geom_type for one in outlines})
+    """Write the polygons of cells, given as WKB, um, as GeoParquet 1.1: `cell_id` and `geometry`."""
+    column: dict[str, Any] = {"encoding": "WKB", "crs": None, "geometry_types": ["Polygon"]}
     if len(outlines):
-        column["bbox"] = shapely.total_bounds(outlines).tolist()
+        boxes = measured(lambda some: shapely.bounds(shapely.from_wkb(some)), outlines)
+        column["bbox"] = [*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()]
     geo = {"version": "1.1.0", "primary_column": _GEOMETRY, "columns": {_GEOMETRY: column}}
     as_wkb = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": "{}"}
     fields = [pa.field(keys.CELL_ID, pa.string()), pa.field(_GEOMETRY, pa.binary(), metadata=as_wkb)]
     with pq.ParquetWriter(path, pa.schema(fields, metadata={"geo": json.dumps(geo)})) as writer:
         for first in range(0, len(outlines), CELLS_A_GROUP):
             some = slice(first, first + CELLS_A_GROUP)
-            columns = [pa.array(cell_ids[some], pa.string()), pa.array(shapely.to_wkb(outlines[some]))]
+            columns = [pa.array(cell_ids[some], pa.string()), pa.array(outlines[some], pa.binary())]
             writer.write_table(pa.Table.from_arrays(columns, schema=writer.schema))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import shapely
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from tissuegraph import keys
@@ -20,6 +19,7 @@ from tissuegraph.errors import InputError
 from tissuegraph.parallel import in_order
 from tissuegraph.segmentation.stages import Progress, no_progress
 from tissuegraph.segmentation.tile_graphs import gene_tokens
+from tissuegraph.shapes import centroids, measured
 from tissuegraph.tiles.plan import Bounds, Tile, grown
 from tissuegraph.tiles.store import TileStore
 from tissuegraph.tiles.survey import MARGIN as SURVEY_MARGIN
@@ -194,7 +194,8 @@ def find_axes(
 
     vectors [genes, K] are those of `gene_vectors`; transcripts of other genes are left out.
     """
-    grid = TensorGrid.over(grown(tuple(shapely.total_bounds(survey.outlines)), SURVEY_MARGIN))
+    extent = (*np.nanmin(survey.boxes[:, :2], 0), *np.nanmax(survey.boxes[:, 2:], 0))
+    grid = TensorGrid.over(grown(extent, SURVEY_MARGIN))
     density = mean_density(survey)
 
     def told(tile: Tile) -> list[Told]:
@@ -204,8 +205,7 @@ def find_axes(
 
     for one in progress(in_order(told, store.tiles), "finding the tissue's axes", len(store.tiles)):
         grid.add(one)
-    centres = shapely.get_coordinates(shapely.centroid(survey.outlines))
-    return LocalAxes(*grid.axes_at(centres))
+    return LocalAxes(*grid.axes_at(measured(centroids, survey.outlines)))
 
 
 def mean_density(survey: Survey) -> float:

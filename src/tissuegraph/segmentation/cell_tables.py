@@ -21,6 +21,8 @@ from tissuegraph.segmentation.params import SMALL_CELL
 from tissuegraph.segmentation.pretrained.cell_counts import CellCounts, total
 from tissuegraph.segmentation.score import in_panel
 from tissuegraph.segmentation.settle import Legend
+from tissuegraph.shapes import measured
+from tissuegraph.tiles.survey import Survey
 
 
 def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[s
     survey, assigned = legend.survey, results.filter(pl.col("boundary") >= 0)
     spans = _spans(assigned)
     numbers = spans["boundary"].to_numpy()
-    cells = _drawn_cells(assigned, spans, survey.outlines[numbers])
+    cells = _drawn_cells(assigned, spans, survey)
     obs = _obs(legend, spans, cells)
     counts = total(cells.counts, (len(numbers), len(legend.genes)))
     cells.counts.clear()
@@ -47,9 +49,10 @@ def write_cells(legend: Legend, results: pl.LazyFrame, folder: Path, uns: dict[s
 
 @dataclass(frozen=True)
 class _Cells:
-    """What the windows say of the cells: [M], centres [M, 2], and parts of the counts by gene."""
+    """What the windows say of the cells [M]: outlines as WKB, centres [M, 2]; parts of counts by gene."""
 
     outlines: np.ndarray
+    areas: np.ndarray
     centres: np.ndarray
     n_genes: np.ndarray
     mean_probability: np.ndarray
@@ -60,13 +63,14 @@ def _obs(legend: Legend, spans: pl.DataFrame, cells: _Cells) -> pd.DataFrame:
     numbers = spans["boundary"].to_numpy()
     ids, has_nucleus = legend.survey.boundary_ids[numbers].astype(str), ~legend.is_fragment[numbers]
     n_transcripts = spans["n_transcripts"].to_numpy().astype(np.int64)
+    nuclear = measured(shapely.area, legend.survey.outlines)[numbers]
     return pd.DataFrame(
         {
             keys.CELL_ID: ids,
             "n_transcripts": n_transcripts,
             "n_genes": cells.n_genes,
-            "area_um2": shapely.area(cells.outlines),
-            "nucleus_area_um2": np.where(has_nucleus, shapely.area(legend.survey.outlines[numbers]), np.nan),
+            "area_um2": cells.areas,
+            "nucleus_area_um2": np.where(has_nucleus, nuclear, np.nan),
             "mean_probability": cells.mean_probability,
             keys.HAS_NUCLEUS: has_nucleus,
             keys.IS_SMALL: n_transcripts < SMALL_CELL,
@@ -97,15 +101,18 @@ def _spans(assigned: pl.LazyFrame) -> pl.DataFrame:
     return spans.sort("boundary").collect(engine="streaming")
 
 
-def _drawn_cells(assigned: pl.LazyFrame, spans: pl.DataFrame, nuclei: np.ndarray) -> _Cells:
+def _drawn_cells(assigned: pl.LazyFrame, spans: pl.DataFrame, survey: Survey) -> _Cells:
     """Draw the cells of a table and count in them, a window at a time."""
-    numbers, boxes, n = spans["boundary"].to_numpy(), _boxes(spans, nuclei), len(spans)
-    cells = _Cells(np.empty(n, object), np.empty((n, 2)), np.empty(n, np.int64), np.empty(n), [])
+    numbers, n = spans["boundary"].to_numpy(), len(spans)
+    boxes = _boxes(spans, survey.boxes[numbers])
+    cells = _Cells(np.empty(n, object), np.empty(n), np.empty((n, 2)), np.empty(n, np.int64), np.empty(n), [])
     parts = list(windows(boxes, spans["n_transcripts"].to_numpy()))
-    jobs = ((_members(assigned, numbers[near], boxes[near]), nuclei[near]) for _, near in parts)
+    jobs = (
+        (_members(assigned, numbers[near], boxes[near]), survey.outlines[numbers[near]]) for _, near in parts
+    )
     for (own, near), drawn in zip(parts, in_order(lambda job: _drawn(*job), jobs), strict=True):
         mine = np.isin(near, own)
-        for name in ("outlines", "centres", "n_genes", "mean_probability"):
+        for name in ("outlines", "areas", "centres", "n_genes", "mean_probability"):
             getattr(cells, name)[own] = getattr(drawn, name)[mine]
         cells.counts.extend(part.only(mine, near) for part in drawn.counts)
     return cells
@@ -119,8 +126,10 @@ def _drawn(members: pl.DataFrame, nuclei: np.ndarray) -> _Cells:
     weights = (*positions.T, members["probability"].to_numpy())
     means = [np.bincount(cell, weight, size) / number for weight in weights]
     counts = CellCounts.of(cell, members["gene"].to_numpy())
+    outlines = cell_outlines(positions, cell, nuclei)
     return _Cells(
-        outlines=cell_outlines(positions, cell, nuclei),
+        outlines=shapely.to_wkb(outlines),
+        areas=shapely.area(outlines),
         centres=np.stack(means[:2], 1),
         n_genes=np.bincount(counts.cell, minlength=size),
         mean_probability=means[2],
@@ -128,9 +137,9 @@ def _drawn(members: pl.DataFrame, nuclei: np.ndarray) -> _Cells:
     )
 
 
-def _boxes(spans: pl.DataFrame, nuclei: np.ndarray) -> np.ndarray:
-    """Where the nucleus and the transcripts of each cell lie: x, y from and x, y to, [M, 4]."""
-    boxes, found = shapely.bounds(nuclei), spans.select("x0", "y0", "x1", "y1").to_numpy()
+def _boxes(spans: pl.DataFrame, boxes: np.ndarray) -> np.ndarray:
+    """Boxes of nuclei [M, 4], x and y from and to, widened to the cells' transcripts."""
+    found = spans.select("x0", "y0", "x1", "y1").to_numpy()
     low, high = np.fmin(boxes[:, :2], found[:, :2]), np.fmax(boxes[:, 2:], found[:, 2:])
     return np.concatenate([low, high], 1)
 

@@ -93,6 +93,7 @@ def new_run(
             slide = open_slide(
                 sample, work, min_qv=min_qv, transcripts_per_tile=per_tile, fingerprint=fingerprint
             )
+        del sample  # the slide's own has no outlines, which take much memory; its survey has them packed
         stages.transcripts = sum(slide.survey.counts.values())
         run = Run(slide, folder, work, stages)
         run.results.mkdir()
@@ -122,7 +123,7 @@ def open_slide(
         store = write_store(kept_transcripts(sample, min_qv), tiles, work / "tiles")
     parameters = {"min_qv": min_qv, "transcripts_per_tile": transcripts_per_tile, "min_side": MIN_TILE_SIDE}
     write_manifest(store, fingerprint=fingerprint, parameters=parameters, versions=versions())
-    return Slide(sample, survey, store, fingerprint)
+    return Slide(replace(sample, nuclei=None), survey, store, fingerprint)
 
 
 def train_model(

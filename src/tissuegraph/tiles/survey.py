@@ -13,6 +13,7 @@ import shapely
 from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.sample import Sample
+from tissuegraph.shapes import PackedOutlines, measured
 from tissuegraph.tiles.plan import Bounds, Histogram, grown, transcript_histogram
 
 MARGIN = 50.0
@@ -30,19 +31,19 @@ class Survey:
     """What the steps need to know of a slide beforehand.
 
     genes: the panel, sorted; counts: transcripts by `dropped_because` ("kept" for those that stay);
-    boundary_ids [M] and outlines [M]: the nuclei; histogram: kept transcripts by position.
+    boundary_ids [M] and outlines [M]: the nuclei (packed); histogram: kept transcripts by position.
     """
 
     genes: tuple[str, ...]
     counts: dict[str, int]
     boundary_ids: np.ndarray
-    outlines: np.ndarray
+    outlines: PackedOutlines
     histogram: Histogram
 
     @cached_property
     def boxes(self) -> np.ndarray:
         """Bounds of the outlines, [M, 4]."""
-        return shapely.bounds(self.outlines)
+        return measured(shapely.bounds, self.outlines)
 
     def outlines_in(self, bounds: Bounds) -> np.ndarray:
         """Numbers of the outlines whose box touches `bounds`, ascending."""
@@ -87,7 +88,8 @@ def survey(sample: Sample, min_qv: float) -> Survey:
     transcripts = kept_transcripts(sample, min_qv)
     _check_ground(sample, transcripts, extent)
     histogram = transcript_histogram(transcripts, extent)
-    return Survey(genes, counts, nuclei.index.to_numpy().astype(object), outlines, histogram)
+    ids = nuclei.index.to_numpy().astype(object)
+    return Survey(genes, counts, ids, PackedOutlines(outlines), histogram)
 
 
 def _check_ground(sample: Sample, transcripts: pl.LazyFrame, extent: Bounds) -> None:

@@ -134,6 +134,6 @@ def with_fragments(survey: Survey, middles: Floats, sizes: Sizes) -> Survey:
     names = np.array([f"{name}{number}" for number in range(1, len(middles) + 1)], object)
     return replace(
         survey,
-        outlines=np.concatenate([survey.outlines, discs]),
+        outlines=survey.outlines.beside(discs),
         boundary_ids=np.concatenate([survey.boundary_ids, names]),
     )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from scipy.spatial import cKDTree
 
 from tissuegraph.segmentation.axes import LocalAxes, mean_density
 from tissuegraph.segmentation.pretrained.tile_pairs import Floats
+from tissuegraph.shapes import Outlines, centroids, measured
 from tissuegraph.tiles.survey import Survey
 
 FOURTH = 5
@@ -34,7 +34,7 @@ class Ground:
         um to the tenth nearest transcript, at the slide's mean density.
     """
 
-    outlines: npt.NDArray[np.object_]
+    outlines: Outlines
     centres: Floats
     areas: Floats
     spacing: Floats
@@ -49,13 +49,13 @@ class Ground:
 
 def ground_of(survey: Survey, axes: LocalAxes) -> Ground:
     """Look at the slide's nuclei, given the tissue's axis at each."""
-    centres = shapely.get_coordinates(shapely.centroid(survey.outlines))
+    centres = measured(centroids, survey.outlines)
     asked = min(FOURTH, len(centres))
     distance = np.asarray(cKDTree(centres).query(centres, k=[asked])[0])[:, 0]
     return Ground(
         outlines=survey.outlines,
         centres=centres,
-        areas=np.maximum(shapely.area(survey.outlines), 1e-3),
+        areas=np.maximum(measured(shapely.area, survey.outlines), 1e-3),
         spacing=np.maximum(distance, 1.0),
         axes=axes,
         typical_reach=float(np.sqrt(10 / (np.pi * max(mean_density(survey), 1e-9)))),

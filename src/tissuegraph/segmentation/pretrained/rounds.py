@@ -17,6 +17,7 @@ from tissuegraph.nn.pair_inference import infer
 from tissuegraph.nn.pairs import PairNet
 from tissuegraph.parallel import compiled, in_order
 from tissuegraph.segmentation.axes import LocalAxes
+from tissuegraph.segmentation.outputs import let_go
 from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
 from tissuegraph.segmentation.pretrained.cell_counts import CellCounts, total
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
@@ -137,6 +138,7 @@ def first_round(
     looks = in_order(lambda tile: _look(network, store, begin, tile), tiles)
     for look in progress(looks, "assigning transcripts, first round", len(tiles)):
         owner[look.rows] = look.owner
+        let_go(owner)
         moments[look.cells] += look.moments
         counts.append(look.counts)
         fragments.append(look.fragments)
@@ -254,6 +256,7 @@ def assign_tile(
     if not core.any():
         return pl.DataFrame(schema=RESULT_SCHEMA)
     features, place = second_features(pairs, before), place_in_cell(pairs, before.ground)
+    let_go(before.owner)
     q, _ = infer(model.second, features, pairs.first, place, pairs_heard(pairs, HEARD), core)
     cell, probability = most_likely(pairs, q, min_probability)
     columns = {
