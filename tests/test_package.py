@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "tissuegraph"
 
 # What stands later may import what stands earlier; those in one group do not know each other.
 ORDER = (
-    {"keys", "errors", "trace", "shapes"},
+    {"keys", "errors", "memory", "trace", "shapes"},
     {"parallel", "output"},
     {"sample"},
     {"io", "simulate", "tiles", "graph", "metrics"},

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tissuegraph.segmentation.memory import Peak, descendants, measured
+from tissuegraph.memory import Peak, descendants, measured
 from tissuegraph.segmentation.stages import HEADINGS, OTHER, START_UP, WHOLE, Stages, plain_table
 from tissuegraph.trace import resident_mb
 

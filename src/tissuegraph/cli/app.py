@@ -13,7 +13,7 @@ import tissuegraph
 from tissuegraph import trace
 from tissuegraph.cli import failures
 from tissuegraph.cli.logs import configure_logs
-from tissuegraph.segmentation.memory import share_heaps
+from tissuegraph.memory import share_heaps
 
 app = App(
     name="tissuegraph",

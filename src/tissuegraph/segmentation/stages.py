@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tissuegraph import keys
-from tissuegraph.segmentation.memory import forget_peak, give_back, measured, peak_memory_mb
+from tissuegraph.memory import forget_peak, give_back, measured, peak_memory_mb
 from tissuegraph.trace import MAIN, Trace, began, current_trace, traced_items
 
 log = logging.getLogger(__name__)
