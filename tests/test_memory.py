@@ -12,8 +12,8 @@ from tissuegraph import memory
 
 IN_THREADS = """
 import ctypes, re, threading
-from tissuegraph.memory import share_heaps
-if {shared}: share_heaps()
+from tissuegraph.memory import hold_little
+if {shared}: hold_little()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
@@ -36,7 +36,7 @@ libc.fclose(file)
 @pytest.mark.skipif(
     not hasattr(ctypes.CDLL(None), "malloc_info"), reason="needs glibc, whose heaps these are"
 )
-def test_threads_share_heaps(tmp_path, monkeypatch):
+def test_threads_hold_little(tmp_path, monkeypatch):
     heaps = []
     for shared in (False, True):
         path = tmp_path / f"{shared}.xml"
@@ -51,5 +51,5 @@ def test_without_glibc_nothing_happens(monkeypatch):
         raise OSError
 
     monkeypatch.setattr(ctypes, "CDLL", none)
-    memory.share_heaps()
+    memory.hold_little()
     memory.give_back()

@@ -13,7 +13,7 @@ import tissuegraph
 from tissuegraph import trace
 from tissuegraph.cli import failures
 from tissuegraph.cli.logs import configure_logs
-from tissuegraph.memory import share_heaps
+from tissuegraph.memory import hold_little
 
 app = App(
     name="tissuegraph",
@@ -47,7 +47,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     configure_logs()
     if tokens is None:  # the process is ours
         trace.count_from_process_start()
-        share_heaps()
+        hold_little()
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     arguments: dict[str, Any] = {}
     try:
