@@ -49,9 +49,9 @@ def denoise(
     """
     powers = _means(scores, scores)
     own, noise = own_shares(powers, total, len(scores), num_genes)
-    heard = rebuild(scores)
     if not noise:
         return scores.copy()
+    heard = rebuild(scores)
     probe = np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), scores.shape)
     step = np.float32(PROBE * np.sqrt(noise))
     change = rebuild((scores + step * probe).astype(np.float32)) - heard
@@ -61,7 +61,7 @@ def denoise(
     wanted = np.stack([powers - lost, moments[0, 1] - lost * slopes])
     moments = moments.transpose(2, 0, 1)
     moments = moments + RIDGE * np.trace(moments, axis1=1, axis2=2)[:, None, None] * np.eye(2)
-    usable = powers > 0
+    usable = moments[:, 0, 0] * moments[:, 1, 1] > moments[:, 0, 1] ** 2
     weights = np.zeros((len(powers), 2))
     weights[usable] = np.linalg.solve(moments[usable], wanted.T[usable][:, :, None])[:, :, 0]
     return (scores * weights[:, 0] + heard * weights[:, 1]).astype(np.float32)

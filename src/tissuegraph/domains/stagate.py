@@ -128,7 +128,7 @@ def stagate(
     network = new_network(params, given.matrix.shape[1], generator).to(on)
     types = _types(adata, matrix, given, params, components, seed)
     graph = CellGraph(edges, types)
-    tissue = Tissue(given.matrix, graph, positions(adata), on, params.target_rounds)
+    tissue = Tissue(given.matrix, graph, positions(adata), on, params.target_rounds, params.alpha)
     batch_cells, epochs = _batches(params, len(tissue))
     passes = tissue.passes(epochs, batch_cells, generator)
     history = fit(network, _shown(passes, epochs), _descent(params))
