@@ -368,3 +368,17 @@ def test_no_graph_is_needed_where_none_is_used():
     del adata.obsp["spatial_connectivities"]
     tg.cluster_domains(adata, 4, refine=False, smooth=0)
     assert score(adata) > 0.7
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_component_is_found_beside_large_ones(seed):
+    """The best of many starts alone splits one of the large components instead."""
+    generator = np.random.default_rng(seed)
+    label = np.repeat([0, 1, 2, 3], [1000, 1000, 1000, 50])
+    centres = np.zeros((4, 8))
+    centres[:3, 0] = [-30, 0, 30]
+    centres[3, 1] = 6
+    points = centres[label] + generator.normal(0, 1, (len(label), 8))
+    points[:, 0] += generator.normal(0, 5, len(label))
+    found = fit_mixture(points, 4, np.random.default_rng(seed), n_starts=6).predict(points)
+    assert adjusted_rand_score(label, found) > 0.95
