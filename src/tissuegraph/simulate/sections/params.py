@@ -16,7 +16,7 @@ class SectionParams:
     """What simulated sections look like.
 
     The defaults make tissue in which domains cannot be told from one cell, and not quite from its
-    surroundings: smoothed principal components reach an adjusted Rand index of about 0.8.
+    surroundings: smoothed principal components reach an adjusted Rand index of about 0.7.
     """
 
     cells: int = 3000
