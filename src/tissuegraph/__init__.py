@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.genes import mark_variable_genes
     from tissuegraph.domains.harmony import harmonize
@@ -56,6 +57,7 @@ __all__ = [
     "StagateParams",
     "TrainParams",
     "__version__",
+    "assign_domains",
     "cluster_domains",
     "dataset",
     "domain_markers",
@@ -101,6 +103,7 @@ _SOURCES = {
     "StagateModel": "tissuegraph.domains.stagate_model",
     "StagateParams": "tissuegraph.domains.params",
     "TrainParams": "tissuegraph.segmentation.params",
+    "assign_domains": "tissuegraph.domains.assign",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
     "domain_markers": "tissuegraph.domains.markers",

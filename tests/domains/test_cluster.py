@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 import tissuegraph as tg
-from tissuegraph.domains import cluster, communities, consensus, stability
+from tissuegraph.domains import cluster, communities, consensus, mixture, stability
 from tissuegraph.domains.mixture import climb, fit_mixture
 from tissuegraph.domains.refine import average_over_neighbours, refine_labels
 from tissuegraph.errors import InputError, MachineError
@@ -368,3 +368,23 @@ def test_no_graph_is_needed_where_none_is_used():
     del adata.obsp["spatial_connectivities"]
     tg.cluster_domains(adata, 4, refine=False, smooth=0)
     assert score(adata) > 0.7
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mixture_that_is_stuck_gives_a_small_component_its_place(seed):
+    """It starts with one large component in two halves, and the small one swallowed by another."""
+    generator = np.random.default_rng(seed)
+    label = np.repeat(np.arange(7), [500] * 6 + [40])
+    centres = np.zeros((7, 8))
+    centres[:6, 0] = 20 * np.arange(6)
+    centres[6, :2] = 50, 8
+    points = centres[label] + generator.normal(0, 1, (len(label), 8))
+    points[:, 2:4] += generator.normal(0, 8, (len(label), 2))
+    wrong = np.where(label == 6, 2, label)
+    wrong[:500] = np.where(points[:500, 2] > 0, 6, 0)
+    members = np.eye(7)[wrong][:, None]
+    stuck = mixture._climb(points, members, mixture.MOST_STEPS)[0]
+    freed = mixture._relocate(points, stuck, np.random.default_rng(seed), 12)
+    assert adjusted_rand_score(label, stuck.predict(points)) < 0.95
+    assert adjusted_rand_score(label, freed.predict(points)) > 0.99
+    assert freed.log_likelihood > stuck.log_likelihood

@@ -28,6 +28,9 @@ app.command(simulate)
 LOADER = "tissuegraph.cli.commands"
 simulate.command(f"{LOADER}:tissue", help="Simulate tissue as a Xenium bundle, with its truth.")
 simulate.command(f"{LOADER}:grown_tissue", help="Grow tissue that differs from the first in kind.")
+simulate.command(
+    f"{LOADER}:write_section", name="section", help="Simulate sections of cells or spots in known domains."
+)
 app.command(f"{LOADER}:segment", help="Find the cells of a slide.", sort_key=2)
 app.command(
     f"{LOADER}:find_domains", name="domains", help="Find the tissue domains of a section.", sort_key=7

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 import tissuegraph
 
-SIMULATORS = ("tissue", "grown_tissue")
+SIMULATORS = ("tissue", "grown_tissue", "write_section")
 
 
 def __getattr__(name: str) -> Callable[..., None]:

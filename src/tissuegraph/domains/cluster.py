@@ -82,7 +82,8 @@ def cluster_domains(
         consensus; None for all. A shared covariance makes the mixture blind to scale, so that the many
         directions of noise would count as much as the few of tissue. The other methods are given all.
     graph_key
-        The graph is `obsp["<key>_connectivities"]`.
+        The graph is `obsp["<key>_connectivities"]`, or `obsp["<key>"]`: along the "stagate_attention" of a
+        network with `alpha`, thin structures of one cell type are not averaged away.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def leading(points: Floats, dimensions: Sequence[int] | None) -> list[Floats]:
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
-    name = f"{key}_connectivities"
+    name = key if key in adata.obsp else f"{key}_connectivities"
     if name not in adata.obsp:
         raise InputError(
             f"no spatial graph in obsp['{name}']; build one with tg.spatial_neighbors(adata), or pass "

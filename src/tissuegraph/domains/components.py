@@ -117,6 +117,19 @@ def moments(matrix: Matrix, sections: Codes, *, z_score: bool) -> Moments:
     return Moments(np.array(means, np.float32), np.array(scales, np.float32))
 
 
+def mean_squared_length(matrix: Matrix, sections: Codes, by: Moments) -> float:
+    """Mean squared length of a cell, centred and scaled: the sum of the variances of all components."""
+    whole: Any = matrix
+    total = 0.0
+    for section in range(int(sections.max()) + 1):
+        part = whole[sections == section]
+        squares = part**2 if isinstance(part, np.ndarray) else part.multiply(part)
+        means = [np.asarray(table.mean(axis=0, dtype=np.float64)).ravel() for table in (part, squares)]
+        centre, scale = by.mean[section].astype(np.float64), by.scale[section]
+        total += part.shape[0] * float(((means[1] - 2 * centre * means[0] + centre**2) / scale**2).sum())
+    return total / matrix.shape[0]
+
+
 class _Part:
     """One section, centred and scaled in thought."""
 

@@ -18,7 +18,8 @@ from rich.progress import track
 
 from tissuegraph import keys
 from tissuegraph.domains.cell_types import cell_types
-from tissuegraph.domains.components import Codes, Components, Moments, fit_components
+from tissuegraph.domains.components import Codes, Components, Moments, fit_components, mean_squared_length
+from tissuegraph.domains.denoise import denoise
 from tissuegraph.domains.expression import Matrix, adjacency, expression, modelled_genes, positions
 from tissuegraph.domains.params import StagateParams, stagate_params
 from tissuegraph.domains.stagate_model import StagateModel, load_stagate, new_network, restored
@@ -36,6 +37,7 @@ WHOLE_CELLS = 20_000
 BATCH_CELLS = 10_000
 """Cells of an automatic batch beyond that."""
 MIN_PASSES = 10
+DENOISED_AT_A_TIME = 10_000
 Z_SCORE_GENES = 1_000
 TYPE_COMPONENTS = 50
 """Components that are clustered into cell types where the network is given genes."""
@@ -47,7 +49,9 @@ log = logging.getLogger(__name__)
 class _Given:
     """What the network is given of some cells."""
 
+    expression: Matrix
     matrix: Matrix
+    """Expression itself, or its components."""
     sections: Codes
     moments: Moments | None
 
@@ -87,8 +91,9 @@ def stagate(
         Write `obsp["stagate_attention"]`, row i the attention of cell i to its neighbours and itself, and
         with `alpha` also `obsp["stagate_attention_pruned"]`, that within cell types.
     save_denoised
-        Write `layers["stagate_denoised"]`: the reconstruction, clipped at 0, in the scale of the input;
-        NaN for genes that were not modelled. Dense.
+        Write `layers["stagate_denoised"]`, in the scale of the input and clipped at 0: the reconstruction,
+        with components as input weighed against the cell's own (`tissuegraph.domains.denoise`). NaN for genes
+        that were not modelled. Dense.
     device
         "auto", "cpu", "cuda" or another name that torch knows. Bit-equal for a seed on the CPU.
     seed
@@ -123,7 +128,7 @@ def stagate(
     network = new_network(params, given.matrix.shape[1], generator).to(on)
     types = _types(adata, matrix, given, params, components, seed)
     graph = CellGraph(edges, types)
-    tissue = Tissue(given.matrix, graph, positions(adata), on, params.target_rounds)
+    tissue = Tissue(given.matrix, graph, positions(adata), on, params.target_rounds, params.alpha)
     batch_cells, epochs = _batches(params, len(tissue))
     passes = tissue.passes(epochs, batch_cells, generator)
     history = fit(network, _shown(passes, epochs), _descent(params))
@@ -181,17 +186,17 @@ def stagate_transform(
 def _fit_input(matrix: Matrix, sections: Codes, params: StagateParams) -> tuple[Components | None, _Given]:
     """What the network will be given, and how it is found for other cells."""
     if params.n_components is None:
-        return None, _Given(matrix, sections, None)
+        return None, _Given(matrix, matrix, sections, None)
     z_score = matrix.shape[1] <= Z_SCORE_GENES if params.z_score == "auto" else bool(params.z_score)
     components, scores = fit_components(matrix, params.n_components, sections, z_score=z_score)
-    return components, _Given(scores, sections, components.moments)
+    return components, _Given(matrix, scores, sections, components.moments)
 
 
 def _given(matrix: Matrix, sections: Codes, components: Components | None) -> _Given:
     if components is None:
-        return _Given(matrix, sections, None)
+        return _Given(matrix, matrix, sections, None)
     by = components.moments_of(matrix, sections)
-    return _Given(components.project(matrix, sections, by), sections, by)
+    return _Given(matrix, components.project(matrix, sections, by), sections, by)
 
 
 def _types(
@@ -262,27 +267,15 @@ def _write(
 ) -> None:
     """Apply a model and write what it finds."""
     prefix = key_added.removeprefix("X_")
-    layer = None
-    if denoised:
-        layer = np.full(adata.shape, np.nan, np.float32)
-        columns = adata.var_names.get_indexer(list(model.genes))
-
-    def keep(cells: npt.NDArray[np.int64], guess: npt.NDArray[np.float32]) -> None:
-        if model.components is not None and given.moments is not None:
-            guess = model.components.expand(guess, given.sections[cells], given.moments)
-        layer[np.ix_(cells, columns)] = np.maximum(guess, 0)  # type: ignore[index]
-
     batch_cells = _batches(model.params, len(tissue))[0]
     model.network.to(tissue.device)
-    outcome = apply(
-        model.network, tissue, batch_cells, attention=attention, guessed=keep if denoised else None
-    )
+    outcome = apply(model.network, tissue, batch_cells, attention=attention)
+    if denoised:
+        adata.layers[f"{prefix}_denoised"] = _denoised(adata, model, tissue, given, batch_cells)
     model.network.cpu()
     adata.obsm[key_added] = outcome.embedding
     for name, matrix in zip(("attention", "attention_pruned"), outcome.attention, strict=False):
         adata.obsp[f"{prefix}_{name}"] = matrix
-    if layer is not None:
-        adata.layers[f"{prefix}_denoised"] = layer
     card = model.card()
     record = {
         "input": model.input,
@@ -294,6 +287,32 @@ def _write(
         "weights": {name: value.numpy() for name, value in model.tensors().items()},
     }
     adata.uns[keys.UNS_RUN] = {**adata.uns.get(keys.UNS_RUN, {}), key_added: record}
+
+
+def _denoised(
+    adata: AnnData, model: StagateModel, tissue: Tissue, given: _Given, batch_cells: int | None
+) -> npt.NDArray[np.float32]:
+    """Denoised expression of the cells, [N, G]; NaN for genes that were not modelled."""
+
+    def rebuild(rows: Any) -> npt.NDArray[np.float32]:
+        out = np.empty(given.matrix.shape, np.float32)
+        part = Tissue(rows, tissue.graph, tissue.positions, tissue.device)
+        apply(model.network, part, batch_cells, guessed=out.__setitem__)
+        return out
+
+    layer = np.full(adata.shape, np.nan, np.float32)
+    columns = adata.var_names.get_indexer(list(model.genes))
+    if model.components is None or given.moments is None:
+        layer[:, columns] = np.maximum(rebuild(given.matrix), 0)
+        return layer
+    total = mean_squared_length(given.expression, given.sections, given.moments)
+    scores: Any = given.matrix
+    scores = denoise(scores, rebuild, total, len(model.genes), model.seed)
+    for start in range(0, len(scores), DENOISED_AT_A_TIME):
+        part = slice(start, start + DENOISED_AT_A_TIME)
+        guess = model.components.expand(scores[part], given.sections[part], given.moments)
+        layer[part, columns] = np.maximum(guess, 0)
+    return layer
 
 
 def _shown(passes: Iterable[Any], total: int) -> Iterable[Any]:

@@ -50,6 +50,8 @@ class Tissue:
         Where the network is.
     smooth_target
         How often the input is averaged over neighbours before it is to be reconstructed; dense input only.
+    alpha
+        Share of that average that is over neighbours of the same type.
     """
 
     def __init__(
@@ -59,11 +61,12 @@ class Tissue:
         positions: NDArray[np.float64] | None = None,
         device: torch.device | str = "cpu",
         smooth_target: int = 0,
+        alpha: float = 0.0,
     ) -> None:
         self.matrix, self.graph, self.device = matrix, graph, torch.device(device)
         self.targets: NDArray[np.float32] | None = None
         if smooth_target:
-            mean = sparse.diags(1 / np.asarray(graph.adjacency.sum(1)).ravel()) @ graph.adjacency
+            mean = graph.mean(alpha)
             self.targets = np.asarray(matrix)
             for _ in range(smooth_target):
                 self.targets = (mean @ self.targets).astype(np.float32)

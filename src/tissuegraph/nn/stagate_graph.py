@@ -75,6 +75,16 @@ class CellGraph:
             same = (types[rows] == types[graph.indices]) & (types[rows] >= 0)
             self.pruned = np.where(same | (rows == graph.indices), graph.data, np.float32(0))
 
+    def mean(self, alpha: float) -> sparse.csr_matrix:
+        """[N, N] averages over a cell and its neighbours, a share `alpha` of it within the cell's type."""
+        kinds = [(1.0, self.adjacency)]
+        if alpha and self.pruned is not None:
+            edges = self.adjacency
+            same = sparse.csr_matrix((self.pruned, edges.indices, edges.indptr), edges.shape)
+            kinds = [(1 - alpha, edges), (alpha, same)]
+        rows = [sparse.diags(share / np.asarray(kind.sum(1)).ravel()) @ kind for share, kind in kinds]
+        return sparse.csr_matrix(sum(rows[1:], rows[0]))
+
     def whole(self, dtype: torch.dtype = torch.float32) -> AttentionGraph:
         """All cells at once."""
         pattern = Pattern(self.adjacency.indptr, self.adjacency.indices, self.num_cells)

@@ -6,5 +6,15 @@ from tissuegraph.simulate.bundle import tissue
 from tissuegraph.simulate.grown.bundle import grown_tissue
 from tissuegraph.simulate.grown.params import GrownTissueParams
 from tissuegraph.simulate.params import TissueParams
+from tissuegraph.simulate.sections.params import SectionParams
+from tissuegraph.simulate.sections.section import section, write_section
 
-__all__ = ["GrownTissueParams", "TissueParams", "grown_tissue", "tissue"]
+__all__ = [
+    "GrownTissueParams",
+    "SectionParams",
+    "TissueParams",
+    "grown_tissue",
+    "section",
+    "tissue",
+    "write_section",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -110,19 +111,24 @@ _RANGES: dict[str, Range] = {
 
 def refuse_outside(params: Any, ranges: dict[str, Range]) -> None:
     """Raise `InputError` if a field is out of its range, or the shares leave nothing to the cells."""
-    for name, (low, high) in ranges.items():
-        value = getattr(params, name)
-        if not isinstance(value, Real) or not low <= float(value) <= high:
-            raise InputError(f"{name} is {value!r}; give a number from {low:g} to {high:g}.")
-    for name in ("cells", "genes", "types", "domains"):
-        if not isinstance(getattr(params, name), Integral):
-            raise InputError(f"{name} is {getattr(params, name)!r}; give a whole number.")
+    refuse_numbers(params, ranges, whole=("cells", "genes", "types", "domains"))
     stray = params.background + params.controls
     if stray > 0.95:
         raise InputError(
             f"background and controls together are {stray:g}; "
             "leave at least 0.05 of the transcripts to the cells."
         )
+
+
+def refuse_numbers(params: Any, ranges: dict[str, Range], *, whole: Sequence[str]) -> None:
+    """Raise `InputError` if a field is out of its range, or should be a whole number and is none."""
+    for name, (low, high) in ranges.items():
+        value = getattr(params, name)
+        if not isinstance(value, Real) or not low <= float(value) <= high:
+            raise InputError(f"{name} is {value!r}; give a number from {low:g} to {high:g}.")
+    for name in whole:
+        if not isinstance(getattr(params, name), Integral):
+            raise InputError(f"{name} is {getattr(params, name)!r}; give a whole number.")
 
 
 def with_settings(params: Params, settings: dict[str, object]) -> Params:

@@ -1,0 +1,1 @@
+"""Sections of spots or cells in tissue domains that we drew ourselves."""
