@@ -3,6 +3,11 @@
 The shared ("tied") covariance is mclust's model EEE. The likelihood has many maxima, and what a single start
 finds is a lottery; so many are climbed and the highest is kept. As the covariance is shared, a step needs no
 work of [N, d, d]: the second moments of the data are summed once, and all starts go through two products.
+
+The likelihood is also blind to scale: a direction of pure noise counts as much as one of tissue, and many such
+directions decide by chance. `noise`, a covariance of what is known to be noise, is therefore added to the second
+moments: the shared covariance can then nowhere fall below it. It is the maximum a posteriori under an
+inverse-Wishart prior around the noise.
 """
 
 from __future__ import annotations
@@ -47,7 +52,12 @@ class Mixture:
 
 
 def fit_mixture(
-    points: Floats, n_components: int, generator: np.random.Generator, *, n_starts: int = 24
+    points: Floats,
+    n_components: int,
+    generator: np.random.Generator,
+    *,
+    n_starts: int = 24,
+    noise: Floats | None = None,
 ) -> Mixture:
     """Return the mixture with the highest likelihood among those that the starts lead to.
 
@@ -61,22 +71,24 @@ def fit_mixture(
         k, at most N.
     n_starts
         Each begins at k-means++ seeds.
+    noise
+        [d, d] covariance that is added to the points' own; the likelihood is then that of points so blurred.
     """
     n = len(points)
     if not 1 <= n_components <= n:
         raise InputError(f"{n_components} domains are wanted of {n} cells; ask for 1 to {n}")
     seeds = np.stack([_seeds(points, n_components, generator) for _ in range(n_starts)])
-    begun = _climb(points, _nearest(points, seeds), SHORT_STEPS)
+    begun = _climb(points, _nearest(points, seeds), SHORT_STEPS, noise)
     begun.sort(key=lambda mixture: -mixture.log_likelihood)
-    return climb(points, begun[: -(-n_starts // 4)])
+    return climb(points, begun[: -(-n_starts // 4)], noise)
 
 
-def climb(points: Floats, mixtures: list[Mixture]) -> Mixture:
+def climb(points: Floats, mixtures: list[Mixture], noise: Floats | None = None) -> Mixture:
     """Return the best of what the mixtures become when fitted to the points, each from where it stands."""
     scores = np.stack([mixture.scores(points) for mixture in mixtures], 1)
     members = np.exp(scores - scores.max(2, keepdims=True))
     members /= members.sum(2, keepdims=True)
-    return max(_climb(points, members, MOST_STEPS), key=lambda mixture: mixture.log_likelihood)
+    return max(_climb(points, members, MOST_STEPS, noise), key=lambda mixture: mixture.log_likelihood)
 
 
 def _nearest(points: Floats, seeds: Floats) -> Floats:
@@ -87,12 +99,12 @@ def _nearest(points: Floats, seeds: Floats) -> Floats:
     return members
 
 
-def _climb(points: Floats, members: Floats, steps: int) -> list[Mixture]:
+def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) -> list[Mixture]:
     """Expectation-maximisation of all starts side by side; one that stands still takes no more part."""
     n, dimensions = points.shape
     centre = points.mean(0)
     data = points - centre
-    moments = data.T @ data / n
+    moments = data.T @ data / n + (0 if noise is None else noise)
     variance = float(np.trace(moments)) / dimensions or 1.0  # 1 where all points are alike
     done: list[Mixture] = []
     previous = np.full(members.shape[1], -np.inf)
