@@ -58,7 +58,7 @@ def cluster_domains(
     key_added: str = "domain",
     *,
     smooth: int | Sequence[int] | None = None,
-    noise: float = 1.0,
+    noise: bool = True,
     n_starts: int = 24,
     graph_key: str = "spatial",
 ) -> None:
@@ -86,8 +86,8 @@ def cluster_domains(
         How often the embedding is averaged over spatial neighbours first; of several, the consensus. By
         default 1 and 2 for "gmm", else 1.
     noise
-        Weight of the noise in "gmm": what a cell does not share with its neighbours is added to the covariance
-        that the mixture fits. Without it (0) the many directions of noise count as much as the few of tissue.
+        Tell "gmm" what is noise: that which a cell does not share with its neighbours. Without it the many
+        directions of noise count as much as the few of tissue.
     graph_key
         The graph is `obsp["<key>_connectivities"]`.
 
@@ -110,7 +110,7 @@ def cluster_domains(
     times = [smooth] if isinstance(smooth, int) else list(smooth)
     graph = _graph(adata, graph_key) if any(times) or refine else None
     views = [
-        _view(points, graph, number, noise if method == "gmm" else 0)
+        _view(points, graph, number, noise=noise and method == "gmm")
         for points in (_embedding(adata, name) for name in names)
         for number in times
     ]
@@ -166,11 +166,11 @@ def _embedding(adata: AnnData, name: str) -> Floats:
     return points
 
 
-def _view(points: Floats, graph: sparse.csr_matrix | None, times: int, weight: float) -> View:
+def _view(points: Floats, graph: sparse.csr_matrix | None, times: int, *, noise: bool) -> View:
     if graph is None:
         return View(points, None)
     averaged = average_over_neighbours(points, graph, times)
-    return View(averaged, weight * neighbour_noise(points, averaged, graph) if weight else None)
+    return View(averaged, neighbour_noise(points, averaged, graph) if noise else None)
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:

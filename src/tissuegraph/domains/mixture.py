@@ -4,10 +4,9 @@ The shared ("tied") covariance is mclust's model EEE. The likelihood has many ma
 finds is a lottery; so many are climbed and the highest is kept. As the covariance is shared, a step needs no
 work of [N, d, d]: the second moments of the data are summed once, and all starts go through two products.
 
-The likelihood is also blind to scale: a direction of pure noise counts as much as one of tissue, and many such
-directions decide by chance. `noise`, a covariance of what is known to be noise, is therefore added to the second
-moments: the shared covariance can then nowhere fall below it. It is the maximum a posteriori under an
-inverse-Wishart prior around the noise.
+The likelihood is also blind to scale: a direction of pure noise counts as much as one of tissue, and where there
+are many of noise they decide, by chance. So the shared covariance may be drawn towards what is known to be noise,
+by an inverse-Wishart prior that counts as much as the points do.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ def fit_mixture(
     n_starts
         Each begins at k-means++ seeds.
     noise
-        [d, d] covariance that is added to the points' own; the likelihood is then that of points so blurred.
+        [d, d] covariance of noise, towards which the shared covariance is drawn: it becomes the mean of the two.
+        The log-likelihood is then that of the posterior.
     """
     n = len(points)
     if not 1 <= n_components <= n:
@@ -105,6 +105,7 @@ def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) ->
     centre = points.mean(0)
     data = points - centre
     moments = data.T @ data / n + (0 if noise is None else noise)
+    weight = 1 if noise is None else 2  # of points and prior, in points
     variance = float(np.trace(moments)) / dimensions or 1.0  # 1 where all points are alike
     done: list[Mixture] = []
     previous = np.full(members.shape[1], -np.inf)
@@ -113,8 +114,8 @@ def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) ->
         shares = sizes / sizes.sum(1, keepdims=True)
         means = (members.reshape(n, -1).T @ data).reshape(*sizes.shape, dimensions) / sizes[:, :, None]
         spread = np.einsum("sk,skd,ske->sde", shares, means, means, optimize=True)
-        covariances = moments - spread + RIDGE * variance * np.eye(dimensions)
-        members, likelihood = _memberships(data, means, covariances, shares, moments)
+        covariances = (moments - spread) / weight + RIDGE * variance * np.eye(dimensions)
+        members, likelihood = _memberships(data, means, covariances, shares, moments, weight)
         still = (likelihood - previous < TOLERANCE) | (step == steps - 1)
         for i in np.flatnonzero(still):
             done.append(Mixture(means[i] + centre, covariances[i], shares[i], float(likelihood[i])))
@@ -127,7 +128,7 @@ def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) ->
 
 
 def _memberships(
-    data: Floats, means: Floats, covariances: Floats, shares: Floats, moments: Floats
+    data: Floats, means: Floats, covariances: Floats, shares: Floats, moments: Floats, weight: int
 ) -> tuple[Floats, Floats]:
     """Return each start's memberships [N, starts, k] and mean log-likelihood [starts]."""
     weights = np.linalg.solve(covariances, means.transpose(0, 2, 1))  # [starts, d, k]
@@ -140,7 +141,7 @@ def _memberships(
     total = members.sum(2, keepdims=True)
     members /= total
     within = np.trace(np.linalg.solve(covariances, np.broadcast_to(moments, covariances.shape)), 0, 1, 2)
-    same_for_all = np.linalg.slogdet(2 * np.pi * covariances)[1] + within
+    same_for_all = weight * np.linalg.slogdet(2 * np.pi * covariances)[1] + within
     return members, (np.log(total) + top)[:, :, 0].mean(0) - 0.5 * same_for_all
 
 
