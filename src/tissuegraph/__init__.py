@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tissuegraph.domains.harmony import harmonize
     from tissuegraph.domains.params import StagateParams
     from tissuegraph.domains.sections import read_section
+    from tissuegraph.domains.smoothed import smoothed_components
     from tissuegraph.domains.stagate import stagate, stagate_transform
     from tissuegraph.domains.stagate_model import StagateModel, load_stagate
     from tissuegraph.evaluation.evaluate import evaluate
@@ -66,6 +67,7 @@ __all__ = [
     "read_xenium",
     "segment",
     "simulate",
+    "smoothed_components",
     "spatial_neighbors",
     "spatial_neighbors_3d",
     "spatial_neighbors_delaunay",
@@ -97,6 +99,7 @@ _SOURCES = {
     "evaluate": "tissuegraph.evaluation.evaluate",
     "find_domains": "tissuegraph.runs.domains",
     "harmonize": "tissuegraph.domains.harmony",
+    "smoothed_components": "tissuegraph.domains.smoothed",
     "load_stagate": "tissuegraph.domains.stagate_model",
     "mark_variable_genes": "tissuegraph.domains.genes",
     "metrics": "tissuegraph.metrics.segmentation",

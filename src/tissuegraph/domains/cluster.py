@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -76,9 +78,10 @@ def cluster_domains(
     refine
         Let a cell follow its spatial surroundings where more than half of them agree.
     use_rep
-        Embedding in `obsm`, [N, d]; of several, as of networks trained from several seeds, the consensus.
+        Embedding in `obsm`, [N, d]; of several, as of networks trained from several seeds, the consensus. One
+        that stands there twice counts twice, each time from other starts.
     n_seeds
-        Partitions of each embedding, from as many seeds; more than one partition is joined by co-association.
+        Partitions of each embedding, from other starts; more than one partition is joined by co-association.
     key_added
         Written are `obs["<key>"]` and, before refinement, `obs["<key>_raw"]`: categories "1", "2", ..., the
         largest first. Parameters and the curve of stability stand in `uns["tissuegraph"]["<key>"]`.
@@ -109,14 +112,9 @@ def cluster_domains(
         smooth = SMOOTH if method == "gmm" else 1
     times = [smooth] if isinstance(smooth, int) else list(smooth)
     graph = _graph(adata, graph_key) if any(times) or refine else None
-    views = [
-        _view(points, graph, number, noise=noise and method == "gmm")
-        for points in (_embedding(adata, name) for name in names)
-        for number in times
-    ]
     # in an order of their own, so that the order of the cells does not matter
-    order = np.lexsort(np.concatenate([view.points for view in views], 1).T)
-    views = [replace(view, points=view.points[order]) for view in views]
+    order = np.lexsort(_embedding(adata, names[0]).T)
+    views = partial(_views, adata, names, times, graph, order, noise=noise and method == "gmm")
     record: dict[str, Any] = {
         "method": method,
         "use_rep": names,
@@ -126,7 +124,8 @@ def cluster_domains(
         "noise": noise,
     }
     if n_domains is None:
-        curve = stability.curve(views[0].points, np.random.default_rng([seed, 1]), views[0].noise)
+        first = next(views())
+        curve = stability.curve(first.points, np.random.default_rng([seed, 1]), first.noise)
         n_domains = curve.best()
         record["stability"] = {
             "n_domains": curve.numbers,
@@ -138,8 +137,9 @@ def cluster_domains(
         raise InputError(
             f"n_domains is {n_domains}; give a number from 1 to {adata.n_obs}, the number of cells"
         )
+    seeds = count(seed)
     partitions = [
-        _partition(view, n_domains, method, seed + i, n_starts) for view in views for i in range(n_seeds)
+        _partition(view, n_domains, method, next(seeds), n_starts) for view in views() for _ in range(n_seeds)
     ]
     labels = np.empty(adata.n_obs, np.int64)
     labels[order] = (
@@ -166,11 +166,22 @@ def _embedding(adata: AnnData, name: str) -> Floats:
     return points
 
 
-def _view(points: Floats, graph: sparse.csr_matrix | None, times: int, *, noise: bool) -> View:
-    if graph is None:
-        return View(points, None)
-    averaged = average_over_neighbours(points, graph, times)
-    return View(averaged, neighbour_noise(points, averaged, graph) if noise else None)
+def _views(
+    adata: AnnData,
+    names: list[str],
+    times: list[int],
+    graph: sparse.csr_matrix | None,
+    order: npt.NDArray[np.int64],
+    *,
+    noise: bool,
+) -> Iterator[View]:
+    """Yield every embedding, averaged so many times; one at a time, as all would fill the memory."""
+    for name in names:
+        points = _embedding(adata, name)
+        for number in times:
+            averaged = points if graph is None else average_over_neighbours(points, graph, number)
+            found = None if graph is None or not noise else neighbour_noise(points, averaged, graph)
+            yield View(averaged[order], found)
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:

@@ -4,9 +4,9 @@ The shared ("tied") covariance is mclust's model EEE. The likelihood has many ma
 finds is a lottery; so many are climbed and the highest is kept. As the covariance is shared, a step needs no
 work of [N, d, d]: the second moments of the data are summed once, and all starts go through two products.
 
-The likelihood is also blind to scale: a direction of pure noise counts as much as one of tissue, and where there
-are many of noise they decide, by chance. So the shared covariance may be drawn towards what is known to be noise,
-by an inverse-Wishart prior that counts as much as the points do.
+The likelihood is also blind to scale: a direction of pure noise counts as much as one of tissue, and where
+there are many of noise they decide, by chance. So the shared covariance may be drawn towards what is known to
+be noise, by an inverse-Wishart prior that counts as much as the points do.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def fit_mixture(
     n_starts
         Each begins at k-means++ seeds.
     noise
-        [d, d] covariance of noise, towards which the shared covariance is drawn: it becomes the mean of the two.
-        The log-likelihood is then that of the posterior.
+        [d, d] covariance of noise; the shared covariance becomes the mean of this and what the points say,
+        and the log-likelihood is that of the posterior.
     """
     n = len(points)
     if not 1 <= n_components <= n:
