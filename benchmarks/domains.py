@@ -7,14 +7,15 @@ checkout of github.com/QIFEIDKN/STAGATE_pyG. Everything is left at its defaults.
 Unlabelled spots stay in the graph and are left out of the score; the number of domains is given. All methods
 are given the same genes and graph, and go through the same `tg.cluster_domains` with the same seed: raw and
 refined labels, adjusted Rand index, mean and standard deviation over seeds. "starmap" is each of the sections
-by itself, their mean, and all jointly.
+by itself, their mean, and all jointly. No two seeds share a network.
 
 | method | what the mixture is given |
 | --- | --- |
-| stagate | `tg.stagate` |
-| stagate x3 | three networks, as `tissuegraph domains` takes them |
-| uniform | the same network, whose attention is the same for all neighbours and stays so |
-| pca | the leading principal components that the network is given; smoothed as everything is |
+| domains | what `tissuegraph domains` gives it: three networks and as often the smoothed components |
+| stagate | one network, `tg.stagate` |
+| uniform | one network whose attention is the same for all neighbours and stays so |
+| pca | the 30 leading principal components, smoothed as everything is, as many partitions as "domains" has |
+| smoothed | the same of the 50 smoothed components that "domains" has beside the networks |
 | port | the port's network and loop (1,000 epochs); only with PORT |
 """
 
@@ -35,13 +36,12 @@ from anndata import AnnData, read_h5ad
 from sklearn.metrics import adjusted_rand_score
 
 import tissuegraph as tg
-from tissuegraph.domains.components import fit_components
 from tissuegraph.domains.expression import expression, modelled_genes
 from tissuegraph.domains.params import StagateParams
-from tissuegraph.domains.stagate import Z_SCORE_GENES
-from tissuegraph.graph.sections import section_codes, section_columns
 
-METHODS = ("stagate", "stagate x3", "uniform", "pca")
+METHODS = ("domains", "stagate", "uniform", "pca", "smoothed")
+NETWORKS = 3
+"""As many as `tissuegraph domains` trains."""
 SETS = ("151673", "151674", "starmap")
 PCA_DIMENSIONS = 30
 """As many as the network's embedding has."""
@@ -62,20 +62,22 @@ def tissues(data: Path, name: str) -> Iterator[tuple[str, AnnData]]:
     yield "starmap jointly", adata
 
 
-def embed(adata: AnnData, method: str, seed: int, port: Path | None) -> np.ndarray:
-    """What the mixture is given, [N, d]."""
-    if method == "pca":
-        names = modelled_genes(adata)
-        matrix = expression(adata, names, None, normalize=True)
-        sections = section_codes(adata, section_columns(adata))
-        wanted = StagateParams().n_components or 100
-        scores = fit_components(matrix, wanted, sections, z_score=len(names) <= Z_SCORE_GENES)[1]
-        return scores[:, :PCA_DIMENSIONS]
+def embed(adata: AnnData, method: str, seed: int, port: Path | None) -> list[str]:
+    """Write what the mixture is given, and name it as often as it counts."""
+    if method in ("pca", "smoothed"):
+        return ["X_bench_pca" if method == "pca" else "X_smoothed"] * 2 * NETWORKS
     if method == "port":
-        return port_embedding(adata, seed, port)
-    params = StagateParams(attention="uniform") if method == "uniform" else None
-    tg.stagate(adata, params, normalize=True, seed=seed)
-    return adata.obsm["X_stagate"]
+        adata.obsm["X_port"] = port_embedding(adata, seed, port)
+        return ["X_port"]
+    if method == "uniform":
+        params = StagateParams(attention="uniform")
+        tg.stagate(adata, params, normalize=True, seed=seed, key_added="X_uniform")
+        return ["X_uniform"]
+    names = [f"X_stagate{seed + i}" for i in range(NETWORKS if method == "domains" else 1)]
+    for i, name in enumerate(names):
+        if name not in adata.obsm:
+            tg.stagate(adata, normalize=True, seed=seed + i, key_added=name)
+    return [*names, *["X_smoothed"] * NETWORKS] if method == "domains" else names
 
 
 def port_embedding(adata: AnnData, seed: int, port: Path | None) -> np.ndarray:
@@ -99,16 +101,15 @@ def measure(name: str, adata: AnnData, options: argparse.Namespace) -> Iterator[
     tg.spatial_neighbors(adata)
     tg.mark_variable_genes(adata, normalize=True)
     n_domains = adata.obs[TRUTH].nunique()
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
+    tg.smoothed_components(adata, normalize=True)
+    tg.smoothed_components(adata, PCA_DIMENSIONS, normalize=True, times=0, key_added="X_bench_pca")
+    for number in range(options.first_seed, options.first_seed + options.seeds):
+        seed = number * NETWORKS
         for method in options.methods:
             start = time.perf_counter()
-            networks = 3 if method == "stagate x3" else 1
-            names = [f"X_bench{i}" for i in range(networks)]
-            for i, key in enumerate(names):
-                # seeds of their own, so that runs are independent
-                adata.obsm[key] = embed(adata, method, seed * networks + i, options.port)
-            seconds = time.perf_counter() - start
+            names = embed(adata, method, seed, options.port)
             tg.cluster_domains(adata, n_domains, seed=seed, use_rep=names)
+            seconds = time.perf_counter() - start
             row = {"set": name, "method": method, "seed": seed, "seconds": round(seconds, 1)}
             row |= {"raw": agreement(adata, "domain_raw"), "refined": agreement(adata, "domain")}
             print(f"{name} {method} {seed}: {row['raw']:.3f} {row['refined']:.3f}", file=sys.stderr)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tissuegraph.domains.neighbourhood import umap
     from tissuegraph.domains.params import StagateParams
     from tissuegraph.domains.sections import read_section
+    from tissuegraph.domains.smoothed import smoothed_components
     from tissuegraph.domains.spatial_genes import spatially_variable_genes
     from tissuegraph.domains.stagate import stagate, stagate_transform
     from tissuegraph.domains.stagate_model import StagateModel, load_stagate
@@ -76,6 +77,7 @@ __all__ = [
     "read_xenium",
     "segment",
     "simulate",
+    "smoothed_components",
     "spatial_neighbors",
     "spatial_neighbors_3d",
     "spatial_neighbors_delaunay",
@@ -111,6 +113,7 @@ _SOURCES = {
     "evaluate": "tissuegraph.evaluation.evaluate",
     "find_domains": "tissuegraph.runs.domains",
     "harmonize": "tissuegraph.domains.harmony",
+    "smoothed_components": "tissuegraph.domains.smoothed",
     "load_stagate": "tissuegraph.domains.stagate_model",
     "mark_variable_genes": "tissuegraph.domains.genes",
     "metrics": "tissuegraph.metrics.segmentation",

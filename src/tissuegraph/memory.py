@@ -67,7 +67,7 @@ def give_back() -> None:
 def hold_little() -> None:
     """Let a process hold little more memory than it uses; it is for one that is ours, the command line's.
 
-    Threads take small pieces from few heaps, not each from its own (glibc): what one frees in a heap of its own
+    Threads take small pieces from few heaps, not each from its own (glibc): what one frees in its own heap
     is of use to no other. And polars, if it is not loaded yet, gives back at once what it freed (jemalloc).
     """
     os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:100,muzzy_decay_ms:0")

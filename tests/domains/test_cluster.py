@@ -234,6 +234,35 @@ def test_cells_that_are_all_alike_are_no_crash():
     assert adata.obs["domain"].notna().all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_directions_of_noise_do_not_decide(seed):
+    """Twelve directions that differ from cell to cell in clumps of their own, beside one of tissue."""
+    adata, generator = stripes(), np.random.default_rng(seed)
+    clumps = generator.choice([-3.0, 3.0], (adata.n_obs, 12), p=[0.1, 0.9])
+    tissue = 4.0 * adata.obs["stripe"].to_numpy()[:, None]
+    points = np.concatenate([tissue, clumps], 1)
+    adata.obsm["X_stagate"] = points + generator.normal(0, 1, points.shape)
+    found = {}
+    for noise in (True, False):
+        tg.cluster_domains(adata, 4, noise=noise, smooth=1, refine=False)
+        found[noise] = score(adata)
+    assert found[True] > 0.8
+    assert found[True] >= found[False]
+
+
+def test_the_covariance_is_the_mean_of_the_noise_and_of_what_the_points_say():
+    points, noise = blobs(200, 1, 3, 0), np.diag([1.0, 2.0, 3.0])
+    mixture = fit_mixture(points, 1, np.random.default_rng(0), noise=noise)
+    np.testing.assert_allclose(mixture.covariance, (np.cov(points.T, bias=True) + noise) / 2, rtol=1e-3)
+
+
+def test_an_embedding_that_stands_twice_counts_twice():
+    adata = stripes(2.0)
+    adata.obsm["X_other"] = np.random.default_rng(0).normal(0, 1, (adata.n_obs, 8))
+    tg.cluster_domains(adata, 4, use_rep=["X_stagate"] * 3 + ["X_other"])
+    assert score(adata) > 0.8
+
+
 # ---- neighbours, communities, consensus
 
 
@@ -383,8 +412,8 @@ def test_a_mixture_that_is_stuck_gives_a_small_component_its_place(seed):
     wrong = np.where(label == 6, 2, label)
     wrong[:500] = np.where(points[:500, 2] > 0, 6, 0)
     members = np.eye(7)[wrong][:, None]
-    stuck = mixture._climb(points, members, mixture.MOST_STEPS)[0]
-    freed = mixture._relocate(points, stuck, np.random.default_rng(seed), 12)
+    stuck = mixture._climb(points, members, mixture.MOST_STEPS, None)[0]
+    freed = mixture._relocate(points, stuck, np.random.default_rng(seed), 12, None)
     assert adjusted_rand_score(label, stuck.predict(points)) < 0.95
     assert adjusted_rand_score(label, freed.predict(points)) > 0.99
     assert freed.log_likelihood > stuck.log_likelihood

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +20,7 @@ from tissuegraph.domains.communities import find_communities
 from tissuegraph.domains.consensus import consensus
 from tissuegraph.domains.mclust import run_mclust
 from tissuegraph.domains.mixture import climb, fit_mixture
-from tissuegraph.domains.refine import average_over_neighbours, refine_labels
+from tissuegraph.domains.refine import average_over_neighbours, neighbour_noise, refine_labels
 from tissuegraph.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ Method = Literal["gmm", "leiden", "louvain", "mclust"]
 
 METHODS = ("gmm", "leiden", "louvain", "mclust")
 SMOOTH = (1, 2)
-DIMENSIONS = (10, 15, 20)
 SAMPLE = 20_000
 """Cells on which many starts are tried; the best is then fitted to more."""
 LARGE_SAMPLE = 200_000
@@ -37,6 +39,14 @@ VOTERS = 5
 """Nearest cells of the sample whose labels decide for a cell outside of it."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class View:
+    """An averaged embedding [N, d] and, where it is known, the covariance [d, d] of its noise."""
+
+    points: Floats
+    noise: Floats | None
 
 
 def cluster_domains(
@@ -50,7 +60,7 @@ def cluster_domains(
     key_added: str = "domain",
     *,
     smooth: int | Sequence[int] | None = None,
-    dimensions: Sequence[int] | None = DIMENSIONS,
+    noise: bool = True,
     n_starts: int = 24,
     graph_key: str = "spatial",
 ) -> None:
@@ -68,19 +78,19 @@ def cluster_domains(
     refine
         Let a cell follow its spatial surroundings where more than half of them agree.
     use_rep
-        Embedding in `obsm`, [N, d]; of several, as of networks trained from several seeds, the consensus.
+        Embedding in `obsm`, [N, d]; of several, as of networks trained from several seeds, the consensus. One
+        that stands there twice counts twice, each time from other starts.
     n_seeds
-        Partitions of each embedding, from as many seeds; more than one partition is joined by co-association.
+        Partitions of each embedding, from other starts; more than one partition is joined by co-association.
     key_added
         Written are `obs["<key>"]` and, before refinement, `obs["<key>_raw"]`: categories "1", "2", ..., the
         largest first. Parameters and the curve of stability stand in `uns["tissuegraph"]["<key>"]`.
     smooth
         How often the embedding is averaged over spatial neighbours first; of several, the consensus. By
         default 1 and 2 for "gmm", else 1.
-    dimensions
-        Leading components of the averaged embedding that "gmm" is given: of several numbers, the
-        consensus; None for all. A shared covariance makes the mixture blind to scale, so that the many
-        directions of noise would count as much as the few of tissue. The other methods are given all.
+    noise
+        Tell "gmm" what is noise: that which a cell does not share with its neighbours. Without it the many
+        directions of noise count as much as the few of tissue.
     graph_key
         The graph is `obsp["<key>_connectivities"]`, or `obsp["<key>"]`: along the "stagate_attention" of a
         network with `alpha`, thin structures of one cell type are not averaged away.
@@ -103,26 +113,20 @@ def cluster_domains(
         smooth = SMOOTH if method == "gmm" else 1
     times = [smooth] if isinstance(smooth, int) else list(smooth)
     graph = _graph(adata, graph_key) if any(times) or refine else None
-    embeddings = [
-        average_over_neighbours(points, graph, number) if graph is not None else points
-        for points in (_embedding(adata, name) for name in names)
-        for number in times
-    ]
-    if method == "gmm":
-        embeddings = [part for points in embeddings for part in leading(points, dimensions)]
     # in an order of their own, so that the order of the cells does not matter
-    order = np.lexsort(np.concatenate(embeddings, 1).T)
-    points = [embedding[order] for embedding in embeddings]
+    order = np.lexsort(_embedding(adata, names[0]).T)
+    views = partial(_views, adata, names, times, graph, order, noise=noise and method == "gmm")
     record: dict[str, Any] = {
         "method": method,
         "use_rep": names,
         "seed": seed,
         "n_seeds": n_seeds,
         "smooth": times,
-        "dimensions": sorted({points.shape[1] for points in embeddings}),
+        "noise": noise,
     }
     if n_domains is None:
-        curve = stability.curve(points[0], np.random.default_rng([seed, 1]))
+        first = next(views())
+        curve = stability.curve(first.points, np.random.default_rng([seed, 1]), first.noise)
         n_domains = curve.best()
         record["stability"] = {
             "n_domains": curve.numbers,
@@ -134,8 +138,9 @@ def cluster_domains(
         raise InputError(
             f"n_domains is {n_domains}; give a number from 1 to {adata.n_obs}, the number of cells"
         )
+    seeds = count(seed)
     partitions = [
-        _partition(part, n_domains, method, seed + i, n_starts) for part in points for i in range(n_seeds)
+        _partition(view, n_domains, method, next(seeds), n_starts) for view in views() for _ in range(n_seeds)
     ]
     labels = np.empty(adata.n_obs, np.int64)
     labels[order] = (
@@ -162,15 +167,22 @@ def _embedding(adata: AnnData, name: str) -> Floats:
     return points
 
 
-def leading(points: Floats, dimensions: Sequence[int] | None) -> list[Floats]:
-    """Return the leading principal components of the points, for each number of them that they have."""
-    width = points.shape[1]
-    if dimensions is None:
-        return [points]
-    centred = points - points.mean(0)
-    turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-    scores = centred @ (turn * np.where(turn[abs(turn).argmax(0), np.arange(width)] < 0, -1, 1))
-    return [scores[:, :number].copy() for number in sorted({min(number, width) for number in dimensions})]
+def _views(
+    adata: AnnData,
+    names: list[str],
+    times: list[int],
+    graph: sparse.csr_matrix | None,
+    order: npt.NDArray[np.int64],
+    *,
+    noise: bool,
+) -> Iterator[View]:
+    """Yield every embedding, averaged so many times; one at a time, as all would fill the memory."""
+    for name in names:
+        points = _embedding(adata, name)
+        for number in times:
+            averaged = points if graph is None else average_over_neighbours(points, graph, number)
+            found = None if graph is None or not noise else neighbour_noise(points, averaged, graph)
+            yield View(averaged[order], found)
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
@@ -183,14 +195,15 @@ def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
     return sparse.csr_matrix(adata.obsp[name])
 
 
-def _partition(points: Floats, n_domains: int, method: str, seed: int, n_starts: int) -> Labels:
-    generator = np.random.default_rng(seed)
+def _partition(view: View, n_domains: int, method: str, seed: int, n_starts: int) -> Labels:
+    points, generator = view.points, np.random.default_rng(seed)
     sample = _sample(len(points), SAMPLE, generator)
     few = points[sample]
     if method == "gmm":
-        mixture = fit_mixture(few, n_domains, generator, n_starts=n_starts)
+        mixture = fit_mixture(few, n_domains, generator, n_starts=n_starts, noise=view.noise)
         if len(few) < len(points):
-            mixture = climb(points[_sample(len(points), LARGE_SAMPLE, generator)], [mixture])
+            more = points[_sample(len(points), LARGE_SAMPLE, generator)]
+            mixture = climb(more, [mixture], view.noise)
         return mixture.predict(points)
     if method == "mclust":
         labels = run_mclust(few, n_domains, seed)

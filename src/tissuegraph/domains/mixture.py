@@ -3,6 +3,10 @@
 The shared ("tied") covariance is mclust's model EEE. The likelihood has many maxima, and what a single start
 finds is a lottery; so many are climbed and the highest is kept. As the covariance is shared, a step needs no
 work of [N, d, d]: the second moments of the data are summed once, and all starts go through two products.
+
+The likelihood is also blind to scale: a direction of pure noise counts as much as one of tissue, and where
+there are many of noise they decide, by chance. So the shared covariance may be drawn towards what is known to
+be noise, by an inverse-Wishart prior that counts as much as the points do.
 """
 
 from __future__ import annotations
@@ -49,7 +53,12 @@ class Mixture:
 
 
 def fit_mixture(
-    points: Floats, n_components: int, generator: np.random.Generator, *, n_starts: int = 24
+    points: Floats,
+    n_components: int,
+    generator: np.random.Generator,
+    *,
+    n_starts: int = 24,
+    noise: Floats | None = None,
 ) -> Mixture:
     """Return the mixture with the highest likelihood among those that the starts lead to.
 
@@ -63,17 +72,23 @@ def fit_mixture(
         k, at most N.
     n_starts
         Each begins at k-means++ seeds.
+    noise
+        [d, d] covariance of noise; the shared covariance becomes the mean of this and what the points say,
+        and the log-likelihood is that of the posterior.
     """
     n = len(points)
     if not 1 <= n_components <= n:
         raise InputError(f"{n_components} domains are wanted of {n} cells; ask for 1 to {n}")
     seeds = np.stack([_seeds(points, n_components, generator) for _ in range(n_starts)])
-    begun = _climb(points, _nearest(points, seeds), SHORT_STEPS)
+    begun = _climb(points, _nearest(points, seeds), SHORT_STEPS, noise)
     begun.sort(key=lambda mixture: -mixture.log_likelihood)
-    return _relocate(points, climb(points, begun[: -(-n_starts // 4)]), generator, n_starts)
+    best = climb(points, begun[: -(-n_starts // 4)], noise)
+    return _relocate(points, best, generator, n_starts, noise)
 
 
-def _relocate(points: Floats, best: Mixture, generator: np.random.Generator, n_tries: int) -> Mixture:
+def _relocate(
+    points: Floats, best: Mixture, generator: np.random.Generator, n_tries: int, noise: Floats | None
+) -> Mixture:
     """Move one component to where the mixture fits badly, for as long as that raises the likelihood.
 
     A small component far from the others is hardly ever among the seeds: in the metric of the points the
@@ -94,21 +109,21 @@ def _relocate(points: Floats, best: Mixture, generator: np.random.Generator, n_t
             target = white[_drawn(beyond, generator)]
             near = np.argpartition(((white - target) ** 2).sum(1), few - 1)[:few]
             moved[spare[number % len(spare)]] = white[near].mean(0)
-        begun = _climb(points, _nearest(white, seeds), SHORT_STEPS)
+        begun = _climb(points, _nearest(white, seeds), SHORT_STEPS, noise)
         begun.sort(key=lambda mixture: -mixture.log_likelihood)
-        found = climb(points, begun[: -(-n_tries // 8)])
+        found = climb(points, begun[: -(-n_tries // 8)], noise)
         if found.log_likelihood < best.log_likelihood + TOLERANCE:
             break
         best = found
     return best
 
 
-def climb(points: Floats, mixtures: list[Mixture]) -> Mixture:
+def climb(points: Floats, mixtures: list[Mixture], noise: Floats | None = None) -> Mixture:
     """Return the best of what the mixtures become when fitted to the points, each from where it stands."""
     scores = np.stack([mixture.scores(points) for mixture in mixtures], 1)
     members = np.exp(scores - scores.max(2, keepdims=True))
     members /= members.sum(2, keepdims=True)
-    return max(_climb(points, members, MOST_STEPS), key=lambda mixture: mixture.log_likelihood)
+    return max(_climb(points, members, MOST_STEPS, noise), key=lambda mixture: mixture.log_likelihood)
 
 
 def _nearest(points: Floats, seeds: Floats) -> Floats:
@@ -119,12 +134,13 @@ def _nearest(points: Floats, seeds: Floats) -> Floats:
     return members
 
 
-def _climb(points: Floats, members: Floats, steps: int) -> list[Mixture]:
+def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) -> list[Mixture]:
     """Expectation-maximisation of all starts side by side; one that stands still takes no more part."""
     n, dimensions = points.shape
     centre = points.mean(0)
     data = points - centre
-    moments = data.T @ data / n
+    moments = data.T @ data / n + (0 if noise is None else noise)
+    weight = 1 if noise is None else 2  # of points and prior, in points
     variance = float(np.trace(moments)) / dimensions or 1.0  # 1 where all points are alike
     done: list[Mixture] = []
     previous = np.full(members.shape[1], -np.inf)
@@ -133,8 +149,8 @@ def _climb(points: Floats, members: Floats, steps: int) -> list[Mixture]:
         shares = sizes / sizes.sum(1, keepdims=True)
         means = (members.reshape(n, -1).T @ data).reshape(*sizes.shape, dimensions) / sizes[:, :, None]
         spread = np.einsum("sk,skd,ske->sde", shares, means, means, optimize=True)
-        covariances = moments - spread + RIDGE * variance * np.eye(dimensions)
-        members, likelihood = _memberships(data, means, covariances, shares, moments)
+        covariances = (moments - spread) / weight + RIDGE * variance * np.eye(dimensions)
+        members, likelihood = _memberships(data, means, covariances, shares, moments, weight)
         still = (likelihood - previous < TOLERANCE) | (step == steps - 1)
         for i in np.flatnonzero(still):
             done.append(Mixture(means[i] + centre, covariances[i], shares[i], float(likelihood[i])))
@@ -147,7 +163,7 @@ def _climb(points: Floats, members: Floats, steps: int) -> list[Mixture]:
 
 
 def _memberships(
-    data: Floats, means: Floats, covariances: Floats, shares: Floats, moments: Floats
+    data: Floats, means: Floats, covariances: Floats, shares: Floats, moments: Floats, weight: int
 ) -> tuple[Floats, Floats]:
     """Return each start's memberships [N, starts, k] and mean log-likelihood [starts]."""
     weights = np.linalg.solve(covariances, means.transpose(0, 2, 1))  # [starts, d, k]
@@ -160,7 +176,7 @@ def _memberships(
     total = members.sum(2, keepdims=True)
     members /= total
     within = np.trace(np.linalg.solve(covariances, np.broadcast_to(moments, covariances.shape)), 0, 1, 2)
-    same_for_all = np.linalg.slogdet(2 * np.pi * covariances)[1] + within
+    same_for_all = weight * np.linalg.slogdet(2 * np.pi * covariances)[1] + within
     return members, (np.log(total) + top)[:, :, 0].mean(0) - 0.5 * same_for_all
 
 

@@ -15,6 +15,8 @@ CHOICES = {
     "initialisation": ("xavier_normal", "glorot_uniform"),
 }
 SMOOTH_TARGET = 2
+Z_SCORE_GENES = 1_000
+"""Genes up to which "auto" z-scores them."""
 POSITIVE = ("epochs", "learning_rate", "gradient_clipping", "pre_resolution")
 
 

@@ -32,7 +32,7 @@ class Curve:
         return self.numbers[int(np.argmax(self.agreement))]
 
 
-def curve(points: Floats, generator: np.random.Generator) -> Curve:
+def curve(points: Floats, generator: np.random.Generator, noise: Floats | None = None) -> Curve:
     """Return the agreement of mixtures that were fitted to disjoint halves of the cells.
 
     Both label all cells, and the adjusted Rand index of the two is the agreement (Lange et al. 2004).
@@ -43,7 +43,10 @@ def curve(points: Floats, generator: np.random.Generator) -> Curve:
         cells = points[generator.permutation(len(points))[:MOST_CELLS]]
         halves = cells[::2], cells[1::2]
         for i, k in enumerate(numbers):
-            labels = [fit_mixture(half, k, generator, n_starts=STARTS).predict(cells) for half in halves]
+            labels = [
+                fit_mixture(half, k, generator, n_starts=STARTS, noise=noise).predict(cells)
+                for half in halves
+            ]
             agreement[i, turn] = adjusted_rand_score(*labels)
     errors = agreement.std(1, ddof=1) / np.sqrt(ROUNDS)
     return Curve(numbers, agreement.mean(1).tolist(), errors.tolist())

@@ -21,7 +21,7 @@ from tissuegraph.domains.cell_types import cell_types
 from tissuegraph.domains.components import Codes, Components, Moments, fit_components, mean_squared_length
 from tissuegraph.domains.denoise import denoise
 from tissuegraph.domains.expression import Matrix, adjacency, expression, modelled_genes, positions
-from tissuegraph.domains.params import StagateParams, stagate_params
+from tissuegraph.domains.params import Z_SCORE_GENES, StagateParams, stagate_params
 from tissuegraph.domains.stagate_model import StagateModel, load_stagate, new_network, restored
 from tissuegraph.errors import InputError, MachineError, ModelError
 from tissuegraph.graph.sections import section_codes, section_columns
@@ -38,7 +38,6 @@ BATCH_CELLS = 10_000
 """Cells of an automatic batch beyond that."""
 MIN_PASSES = 10
 DENOISED_AT_A_TIME = 10_000
-Z_SCORE_GENES = 1_000
 TYPE_COMPONENTS = 50
 """Components that are clustered into cell types where the network is given genes."""
 

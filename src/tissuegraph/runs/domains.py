@@ -78,7 +78,9 @@ def find_domains(
         "gmm", "leiden", "louvain" or "mclust".
     n_networks
         Networks, from seeds that follow `seed`, whose partitions the domains are a consensus of; all but the
-        first are kept as `obsm["X_stagate_2"]`, ... One is faster.
+        first are kept as `obsm["X_stagate_2"]`, ... One is faster. As many partitions come from the smoothed
+        components of `tg.smoothed_components`, kept as `obsm["X_smoothed"]`; not where a network, as those of
+        the presets, is given genes.
     n_seeds
         Partitions of each embedding that enter the consensus.
     harmony
@@ -173,8 +175,9 @@ def _embed(
     n_networks: int,
     settings: dict[str, Any],
 ) -> list[str]:
-    """Choose genes, fit the networks and name their embeddings; `X` stays as it is."""
+    """Choose genes, fit the networks and name the embeddings that are joined; `X` stays as it is."""
     from tissuegraph.domains.genes import mark_variable_genes
+    from tissuegraph.domains.smoothed import SMOOTHED, smoothed_components
     from tissuegraph.domains.stagate import stagate
 
     layer = settings.pop("layer")
@@ -190,7 +193,12 @@ def _embed(
     for seed, name in enumerate(names, first):
         stagate(adata, params, layer=layer, normalize=normalize, key_added=name, seed=seed, **settings)
         settings |= {"save_attention": False, "save_denoised": False}
-    return names
+    if params.n_components is None:
+        return names
+    smoothed_components(
+        adata, layer=layer, normalize=normalize, section_key=params.section_key, z_score=params.z_score
+    )
+    return [*names, *[SMOOTHED] * n_networks]
 
 
 def _keep_given(adata: AnnData) -> None:
@@ -226,7 +234,7 @@ def _cluster(
     if harmony:
         from tissuegraph.domains.harmony import harmonize
 
-        for name in names:
+        for name in dict.fromkeys(names):
             harmonize(adata, section_key, name, seed=seed)
         names = [f"{name}_harmony" for name in names]
     cluster_domains(
