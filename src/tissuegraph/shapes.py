@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -33,6 +34,22 @@ def solidity(outlines: npt.NDArray[np.object_]) -> Floats:
     return np.maximum(area, TINY) / np.maximum(hull, TINY)
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some outlines as WKB, one after the other: the i-th ends at `ends[i + 1]`; a missing one is empty."""
+
+    joined: bytes
+    ends: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, outlines: npt.NDArray[np.object_]) -> _Block:
+        texts = [text or b"" for text in shapely.to_wkb(outlines)]
+        return cls(b"".join(texts), np.array([0, *accumulate(map(len, texts))], np.int32))
+
+    def text(self, i: int) -> bytes | None:
+        return self.joined[self.ends[i] : self.ends[i + 1]] or None
+
+
 class PackedOutlines:
     """Outlines in a fifth of the memory that geometries take; `packed[numbers]` are some, as geometries.
 
@@ -40,27 +57,29 @@ class PackedOutlines:
     """
 
     def __init__(self, outlines: npt.NDArray[np.object_]) -> None:
-        texts = [shapely.to_wkb(outlines[i : i + BLOCK]) for i in range(0, len(outlines), BLOCK)]
-        known = [text or b"" for block in texts for text in block]
-        self._bytes = b"".join(known)
-        self._ends = np.array([0, *accumulate(map(len, known))], np.int64)
+        blocks = [outlines[i : i + BLOCK] for i in range(0, len(outlines), BLOCK)]
+        self._blocks = [_Block.of(block) for block in blocks]
+        self._starts = np.array([0, *accumulate(map(len, blocks))], np.int64)
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._ends) - 1
+        return int(self._starts[-1])
 
     def __getitem__(self, numbers: Any) -> Any:
         """The geometry of one number, or an array of those of a slice, a mask or an array of numbers."""
         chosen = np.arange(len(self))[numbers]
-        texts = np.empty(np.shape(chosen), object)
-        texts.ravel()[:] = [self._bytes[self._ends[i] : self._ends[i + 1]] or None for i in np.ravel(chosen)]
-        return shapely.from_wkb(texts if texts.ndim else texts[()])
+        number = np.ravel(chosen)
+        block = np.searchsorted(self._starts, number, "right") - 1
+        places = zip(block.tolist(), (number - self._starts[block]).tolist(), strict=True)
+        texts = np.empty(len(number), object)
+        texts[:] = [self._blocks[b].text(i) for b, i in places]
+        return shapely.from_wkb(texts.reshape(chosen.shape) if chosen.ndim else texts[0])
 
     def beside(self, more: npt.NDArray[np.object_]) -> PackedOutlines:
-        """These and, after them, some more."""
+        """These, which are not copied, and after them some more."""
         joined = PackedOutlines(more)
-        joined._ends = np.concatenate([self._ends, self._ends[-1] + joined._ends[1:]])
-        joined._bytes = self._bytes + joined._bytes
+        joined._blocks = self._blocks + joined._blocks
+        joined._starts = np.concatenate([self._starts, self._starts[-1] + joined._starts[1:]])
         return joined
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
