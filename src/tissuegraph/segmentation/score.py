@@ -74,7 +74,7 @@ def gene_ratios(graph: TileGraph, profiles: CellProfiles, cells: np.ndarray) -> 
     tx, bd = graph.candidates
     gene, cell = graph.tokens[tx], cells[bd]
     itself = near_nucleus(graph)[tx] == bd
-    own = np.maximum(np.asarray(profiles.counts[cell, gene]).ravel() - itself, 0)
+    own = np.maximum(np.asarray(profiles.counts[cell, gene].astype(float)).ravel() - itself, 0)
     depth = np.maximum(profiles.depth[cell] - itself, 0)
     expected = (profiles.membership[cells] @ profiles.types)[bd, gene]
     prior = max(LEAST_PRIOR, PRIOR_OF_A_GENE * len(profiles.mean))

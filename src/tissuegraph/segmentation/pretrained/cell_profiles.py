@@ -143,10 +143,19 @@ def find_profiles(
     if reference is not None:
         types, shares = _types_of_reference(known, membership, mean, reference)
     parts = [
-        _membership(counts[first : first + CELLS_AT_A_TIME].astype(np.float64), types, shares)
+        _membership(counts[first : first + CELLS_AT_A_TIME].astype(np.float64), types, shares).astype(
+            np.float32
+        )
         for first in range(0, counts.shape[0], CELLS_AT_A_TIME)
     ]
-    return CellProfiles(counts.tocsr(), types, np.concatenate([np.empty((0, len(types))), *parts]), mean)
+    membership = np.concatenate([np.empty((0, len(types))), *parts])
+    return CellProfiles(_in_two_bytes(counts.tocsr()), types, membership, mean)
+
+
+def _in_two_bytes(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same counts, 2 bytes each where they fit: those of a large slide are kept for long."""
+    narrow = counts.astype(np.uint16)
+    return narrow if np.array_equal(narrow.data, counts.data) else counts
 
 
 def _groups(counts: sparse.csr_matrix, n_types: int, seed: int) -> npt.NDArray[np.int64]:

@@ -188,6 +188,7 @@ def _fill_cores(
         fragment = in_cores(positions, fragments.middles, begin.sizes)
         held = fragment >= 0
         owner[table[keys.ROW].to_numpy()] = np.where(held, n_nuclei + fragment, NONE)
+        let_go(owner)
         gene = gene_tokens(table[keys.GENE], begin.survey.genes)[held]
         counts.append(CellCounts.of(fragment[held], gene))
     return total(counts, shape)
@@ -257,7 +258,8 @@ def assign_tile(
         return pl.DataFrame(schema=RESULT_SCHEMA)
     features, place = second_features(pairs, before), place_in_cell(pairs, before.ground)
     let_go(before.owner)
-    q, _ = infer(model.second, features, pairs.first, place, pairs_heard(pairs, HEARD), core)
+    heard = pairs_heard(pairs, HEARD)
+    q, _ = infer(model.second, features, pairs.first, place, heard, core)
     cell, probability = most_likely(pairs, q, min_probability)
     columns = {
         keys.ROW: pairs.rows,
