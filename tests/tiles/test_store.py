@@ -79,13 +79,21 @@ def test_cores_give_every_transcript_once(tmp_path):
     assert_frame_equal(pl.concat(parts).sort(keys.ROW), table.select(TILE_COLUMNS))
 
 
-def test_files_hold_their_core_in_the_order_of_the_source(tmp_path):
+def test_files_hold_their_core_along_the_curve(tmp_path):
     table = table_of(4, 400)
     store = write_store(table.lazy(), cut(table, 50), tmp_path / "tiles")
     for tile in store.tiles:
         stored = [pl.read_parquet(file, hive_partitioning=False) for file in store.files(tile)]
-        expected = plain(table, tile.core)
+        expected = along_curve(plain(table, tile.core))
         assert_frame_equal(pl.concat(stored) if stored else expected.clear(), expected)
+
+
+def test_a_halo_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("tissuegraph.tiles.store.ROWS_A_PIECE", 7)
+    table = table_of(10, 3_000)
+    store = write_store(table.lazy(), cut(table, 400), tmp_path / "tiles")
+    for bounds in [EVERYWHERE, (20.5, 10.0, 40.0, 30.5), (33.3, 11.1, 33.4, 50.0)]:
+        assert_frame_equal(store.read(bounds), along_curve(plain(table, bounds)))
 
 
 def test_twice_the_same_bytes(tmp_path):
@@ -121,13 +129,13 @@ def test_many_tiles_have_one_file_each_and_nothing_else_is_left(tmp_path):
     assert {path.name for path in store.folder.iterdir()} == {f"tile_{tile.index}.parquet" for tile in held}
     assert sum(map(store.count, tiles)) == len(table)
     for tile in held[:: len(held) // 10]:
-        assert_frame_equal(pl.read_parquet(store.files(tile)), plain(table, tile.core))
+        assert_frame_equal(pl.read_parquet(store.files(tile)), along_curve(plain(table, tile.core)))
 
 
-def test_rows_that_are_written_at_several_times_stay_in_order(tmp_path, monkeypatch):
+def test_rows_that_are_written_at_several_times_are_all_there(tmp_path, monkeypatch):
     monkeypatch.setattr("tissuegraph.tiles.store.ROWS_BUFFERED", 50)
     table = table_of(9, 30_000)
     table.write_parquet(tmp_path / "source.parquet", row_group_size=700)
     store = write_store(pl.scan_parquet(tmp_path / "source.parquet"), cut(table, 4_000), tmp_path / "tiles")
     for tile in store.tiles:
-        assert_frame_equal(pl.read_parquet(store.files(tile)), plain(table, tile.core))
+        assert_frame_equal(pl.read_parquet(store.files(tile)), along_curve(plain(table, tile.core)))

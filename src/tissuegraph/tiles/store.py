@@ -32,13 +32,15 @@ MAX_TILES = 1300
 """Tiles of a slide, at most: with the results of the run, its files stay below 2,000."""
 GROUPS = 64
 """Files that are written at a time, each with many tiles; polars keeps no more than 128 open."""
+ROWS_A_PIECE = 5_000
+"""Rows of a tile's file that lie together: who reads what is around a neighbour skips most of them."""
 ROWS_BUFFERED = 10_000
 """Rows that wait for each of these files: bounds the memory, whatever the slide."""
 
 
 @dataclass(frozen=True)
 class TileStore:
-    """A folder with one parquet file a tile, rows in the order of the source."""
+    """A folder with one parquet file a tile, rows along the slide's `curve`."""
 
     folder: Path
     tiles: list[Tile]
@@ -55,9 +57,7 @@ class TileStore:
         files = [file for tile in self.tiles if _overlap(tile.core, bounds) for file in self.files(tile)]
         if not files:
             return pl.DataFrame(schema=STORE_SCHEMA)
-        table = pl.scan_parquet(files, glob=False).filter(inside).collect()
-        places = curve(table[keys.X].to_numpy(), table[keys.Y].to_numpy())
-        return table[np.lexsort((table[keys.ROW].to_numpy(), places))]
+        return _along_curve(pl.scan_parquet(files, glob=False).filter(_nearly(bounds), inside).collect())
 
     def files(self, tile: Tile) -> list[Path]:
         """The parquet file of a tile; none where the tile holds no transcript."""
@@ -97,9 +97,26 @@ def _cut_group(files: Iterable[Path], folder: Path) -> None:
     table = pl.concat([pl.read_parquet(file, glob=False, hive_partitioning=False) for file in files])
     parts = table.partition_by("tile", maintain_order=True, include_key=False, as_dict=True)
     for (index,), part in parts.items():
-        part.write_parquet(folder / f"tile_{index}.parquet")
+        _along_curve(part).write_parquet(folder / f"tile_{index}.parquet", row_group_size=ROWS_A_PIECE)
     for file in files:
         file.unlink()
+
+
+def _nearly(bounds: Bounds) -> pl.Expr:
+    """What holds for all inside `bounds`, in the precision of the files, whose statistics can then tell."""
+    x0, y0, x1, y1 = (
+        float(np.nextafter(np.float32(bound), np.float32(side * np.inf)))
+        for bound, side in zip(bounds, (-1, -1, 1, 1), strict=True)
+    )
+    low_x, low_y, high_x, high_y = (pl.lit(bound, pl.Float32) for bound in (x0, y0, x1, y1))
+    x, y = pl.col(keys.X), pl.col(keys.Y)
+    return (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y)
+
+
+def _along_curve(table: pl.DataFrame) -> pl.DataFrame:
+    """Rows sorted along the slide's curve, those of one square of it by their number in the source."""
+    places = curve(table[keys.X].to_numpy(), table[keys.Y].to_numpy())
+    return table[np.lexsort((table[keys.ROW].to_numpy(), places))]
 
 
 def _overlap(a: Bounds, b: Bounds) -> bool:
