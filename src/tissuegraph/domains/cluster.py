@@ -18,6 +18,7 @@ from tissuegraph import keys
 from tissuegraph.domains import stability
 from tissuegraph.domains.communities import find_communities
 from tissuegraph.domains.consensus import consensus
+from tissuegraph.domains.embeddings import embedding
 from tissuegraph.domains.mclust import run_mclust
 from tissuegraph.domains.mixture import climb, fit_mixture
 from tissuegraph.domains.refine import average_over_neighbours, neighbour_noise, refine_labels
@@ -114,7 +115,7 @@ def cluster_domains(
     times = [smooth] if isinstance(smooth, int) else list(smooth)
     graph = _graph(adata, graph_key) if any(times) or refine else None
     # in an order of their own, so that the order of the cells does not matter
-    order = np.lexsort(_embedding(adata, names[0]).T)
+    order = np.lexsort(embedding(adata, names[0]).T)
     views = partial(_views, adata, names, times, graph, order, noise=noise and method == "gmm")
     record: dict[str, Any] = {
         "method": method,
@@ -154,19 +155,6 @@ def cluster_domains(
     adata.uns[keys.UNS_RUN] = {**adata.uns.get(keys.UNS_RUN, {}), key_added: record}
 
 
-def _embedding(adata: AnnData, name: str) -> Floats:
-    if name not in adata.obsm:
-        found = ", ".join(adata.obsm.keys()) or "nothing"
-        raise InputError(
-            f"no embedding in obsm['{name}']; found: {found}; run tg.stagate or name one of those"
-        )
-    points = np.asarray(adata.obsm[name], np.float64)
-    bad = int((~np.isfinite(points)).any(1).sum())
-    if bad:
-        raise InputError(f"obsm['{name}'] is NaN or infinite in {bad:,} cells; drop them or make it again")
-    return points
-
-
 def _views(
     adata: AnnData,
     names: list[str],
@@ -178,7 +166,7 @@ def _views(
 ) -> Iterator[View]:
     """Yield every embedding, averaged so many times; one at a time, as all would fill the memory."""
     for name in names:
-        points = _embedding(adata, name)
+        points = embedding(adata, name)
         for number in times:
             averaged = points if graph is None else average_over_neighbours(points, graph, number)
             found = None if graph is None or not noise else neighbour_noise(points, averaged, graph)

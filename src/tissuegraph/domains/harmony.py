@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tissuegraph.domains.embeddings import embedding
 from tissuegraph.errors import InputError, MachineError
 from tissuegraph.graph.sections import SectionKey, section_codes, section_columns
 
@@ -36,13 +37,11 @@ def harmonize(
     Raises
     ------
     InputError
-        Where the embedding is missing, or there is only one section.
+        Where the embedding is missing or not finite, or there is only one section.
     MachineError
         Where harmonypy is missing.
     """
-    if use_rep not in adata.obsm:
-        found = ", ".join(adata.obsm.keys()) or "nothing"
-        raise InputError(f"no embedding in obsm['{use_rep}']; found: {found}; run tg.stagate first")
+    points = embedding(adata, use_rep)
     columns = section_columns(adata, section_key)
     codes = section_codes(adata, columns)
     if not codes.any():
@@ -53,7 +52,6 @@ def harmonize(
     except ImportError as error:
         raise MachineError("harmony needs another package; run 'pip install harmonypy'") from error
     sections = pd.DataFrame({"section": codes.astype(str)})
-    points = np.asarray(adata.obsm[use_rep], np.float64)
     done = harmonypy.run_harmony(points, sections, ["section"], random_state=seed, verbose=False, ncores=1)
     aligned = np.asarray(done.Z_corr, np.float32)
     adata.obsm[key_added or f"{use_rep}_harmony"] = (

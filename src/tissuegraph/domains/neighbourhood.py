@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tissuegraph import keys
+from tissuegraph.domains.embeddings import embedding
 from tissuegraph.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,33 +58,13 @@ def umap(
     adata.obsm[key_added] = np.ascontiguousarray(work.obsm["X_umap"], np.float32)
 
 
-def embedding(adata: AnnData, name: str) -> npt.NDArray[np.float32]:
-    """Read `obsm[name]`, [N, d], in single precision.
-
-    Raises
-    ------
-    InputError
-        Where it is missing or not finite.
-    """
-    if name not in adata.obsm:
-        found = ", ".join(adata.obsm.keys()) or "nothing"
-        raise InputError(
-            f"no embedding in obsm['{name}']; found: {found}; run tg.stagate or name one of those"
-        )
-    points = np.asarray(adata.obsm[name], np.float32)
-    bad = int((~np.isfinite(points)).any(1).sum())
-    if bad:
-        raise InputError(f"obsm['{name}'] is NaN or infinite in {bad:,} cells; drop them or make it again")
-    return points
-
-
-def neighbourhood(points: npt.NDArray[np.float32], n_neighbors: int, seed: int) -> AnnData:
+def neighbourhood(points: npt.NDArray[np.floating], n_neighbors: int, seed: int) -> AnnData:
     """Return an AnnData of points [n, d] with scanpy's neighbours in `obsp`, under its own names."""
     if len(points) < FEWEST_CELLS:
         raise InputError(f"{len(points)} cells are too few for neighbours; give {FEWEST_CELLS} or more")
     import scanpy  # takes seconds
 
-    work = ad.AnnData(points)
+    work = ad.AnnData(points.astype(np.float32))
     number = min(n_neighbors, len(points) - 1)
     search = Descent(number, seed) if len(points) > EXACT_CELLS else "sklearn"
     scanpy.pp.neighbors(work, n_neighbors=number, use_rep="X", random_state=seed, transformer=search)
