@@ -17,12 +17,16 @@ import numpy as np
 from numba import njit
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tissuegraph.memory import give_back
 from tissuegraph.trace import traced
 
 CHUNK = 20_000
 """Items a thread takes at a time."""
 AHEAD = 1
 """Results a worker may be ahead of the one that is waited for: bounds the memory."""
+
+GIVEN_BACK_EVERY = 4
+"""Results after which freed memory goes back to the system: pieces of it pile up from tile to tile."""
 
 CGROUP = Path("/sys/fs/cgroup")
 SLURM_CORES = "SLURM_CPUS_PER_TASK"
@@ -73,11 +77,15 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     workers, function = cores(), traced(function)
     with _one_thread_each(), ThreadPoolExecutor(workers, "worker", _become_worker) as pool:
         waiting: deque[Any] = deque()
+        done = 0
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
                 if len(waiting) >= workers + AHEAD:
                     yield waiting.popleft().result()
+                    done += 1
+                    if done % GIVEN_BACK_EVERY == 0:
+                        give_back()
             while waiting:
                 yield waiting.popleft().result()
         finally:

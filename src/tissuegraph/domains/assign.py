@@ -16,7 +16,7 @@ from tissuegraph import keys
 from tissuegraph.domains.expression import adjacency
 from tissuegraph.domains.refine import average_over_neighbours, refine_labels
 from tissuegraph.domains.stagate import stagate_transform
-from tissuegraph.errors import InputError
+from tissuegraph.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,9 +39,10 @@ def assign_domains(
 ) -> None:
     """Give cells of other sections the domains of a reference, whose fit stays as it is.
 
-    Every embedding that the domains were found in is made of the new cells by `tg.stagate_transform`, unless
-    it is there already, and averaged over neighbours as it was. In each, the domains are Gaussians with one
-    covariance, of the means and sizes that they have in the reference; a cell gets the domain that is the
+    Every network's embedding that the domains were found in is made of the new cells by
+    `tg.stagate_transform`, unless it is there already, and averaged over neighbours as it was. Embeddings of
+    no model, such as smoothed components, count only where both have them. In each, the domains are Gaussians
+    with one covariance, of the means and sizes that they have in the reference; a cell gets the domain that is the
     likeliest on average.
 
     Parameters
@@ -68,7 +69,7 @@ def assign_domains(
     """
     reference = _read(reference)
     record = _record(reference, key)
-    names = [str(name) for name in record["use_rep"]]
+    names = _usable(reference, record, adata)
     for name in names:
         if name not in adata.obsm:
             stagate_transform(
@@ -118,6 +119,19 @@ def _record(reference: AnnData, key: str) -> dict[str, Any]:
         if name not in reference.obsm:
             raise InputError(f"the reference lacks obsm['{name}'], in which its domains were found; keep it")
     return record
+
+
+def _usable(reference: AnnData, record: dict[str, Any], adata: AnnData) -> list[str]:
+    """The embeddings, each once, that the new cells have or that a model of the reference makes."""
+    fitted = reference.uns[keys.UNS_RUN]
+    found = [str(name) for name in dict.fromkeys(record["use_rep"])]
+    usable = [name for name in found if name in adata.obsm or "card" in fitted.get(name, {})]
+    if not usable:
+        raise ModelError(
+            f"the reference holds no model of {', '.join(found)}, in which its domains were found; find them "
+            "in an embedding of tg.stagate, or make these embeddings of the new cells first"
+        )
+    return usable
 
 
 def _leading(old: Floats, new: Floats, dimensions: int) -> tuple[Floats, Floats]:

@@ -33,6 +33,7 @@ Method = Literal["gmm", "leiden", "louvain", "mclust"]
 
 METHODS = ("gmm", "leiden", "louvain", "mclust")
 SMOOTH = (1, 2)
+DIMENSIONS = (10, 15, 20)
 SAMPLE = 20_000
 """Cells on which many starts are tried; the best is then fitted to more."""
 LARGE_SAMPLE = 200_000
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class View:
-    """An averaged embedding [N, d] and, where it is known, the covariance [d, d] of its noise."""
+    """Dimensions of an averaged embedding [N, d]; where it is known, the covariance [d, d] of its noise."""
 
     points: Floats
     noise: Floats | None
@@ -61,7 +62,8 @@ def cluster_domains(
     key_added: str = "domain",
     *,
     smooth: int | Sequence[int] | None = None,
-    noise: bool = True,
+    dimensions: Sequence[int] | None = DIMENSIONS,
+    noise: bool = False,
     n_starts: int = 24,
     graph_key: str = "spatial",
 ) -> None:
@@ -89,9 +91,13 @@ def cluster_domains(
     smooth
         How often the embedding is averaged over spatial neighbours first; of several, the consensus. By
         default 1 and 2 for "gmm", else 1.
+    dimensions
+        Leading components of the averaged embedding that "gmm" is given: of several numbers, the
+        consensus; None for all. A shared covariance makes the mixture blind to scale, so that the many
+        directions of noise would count as much as the few of tissue. The other methods are given all.
     noise
-        Tell "gmm" what is noise: that which a cell does not share with its neighbours. Without it the many
-        directions of noise count as much as the few of tissue.
+        Tell "gmm" instead what is noise, in all dimensions: that which a cell does not share with its
+        neighbours. It pays where domains are wide; where many cells lie at a border it takes them for noise.
     graph_key
         The graph is `obsp["<key>_connectivities"]`, or `obsp["<key>"]`: along the "stagate_attention" of a
         network with `alpha`, thin structures of one cell type are not averaged away.
@@ -116,13 +122,15 @@ def cluster_domains(
     graph = _graph(adata, graph_key) if any(times) or refine else None
     # in an order of their own, so that the order of the cells does not matter
     order = np.lexsort(embedding(adata, names[0]).T)
-    views = partial(_views, adata, names, times, graph, order, noise=noise and method == "gmm")
+    dimensions = dimensions if method == "gmm" and not noise else None
+    views = partial(_views, adata, names, times, graph, order, dimensions, noise=noise and method == "gmm")
     record: dict[str, Any] = {
         "method": method,
         "use_rep": names,
         "seed": seed,
         "n_seeds": n_seeds,
         "smooth": times,
+        "dimensions": sorted(dimensions or {embedding(adata, name).shape[1] for name in names}),
         "noise": noise,
     }
     if n_domains is None:
@@ -155,12 +163,24 @@ def cluster_domains(
     adata.uns[keys.UNS_RUN] = {**adata.uns.get(keys.UNS_RUN, {}), key_added: record}
 
 
+def leading(points: Floats, dimensions: Sequence[int] | None) -> list[Floats]:
+    """Return the leading principal components of the points, for each number of them that they have."""
+    width = points.shape[1]
+    if dimensions is None:
+        return [points]
+    centred = points - points.mean(0)
+    turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    scores = centred @ (turn * np.where(turn[abs(turn).argmax(0), np.arange(width)] < 0, -1, 1))
+    return [scores[:, :number].copy() for number in sorted({min(number, width) for number in dimensions})]
+
+
 def _views(
     adata: AnnData,
     names: list[str],
     times: list[int],
     graph: sparse.csr_matrix | None,
     order: npt.NDArray[np.int64],
+    dimensions: Sequence[int] | None,
     *,
     noise: bool,
 ) -> Iterator[View]:
@@ -170,7 +190,8 @@ def _views(
         for number in times:
             averaged = points if graph is None else average_over_neighbours(points, graph, number)
             found = None if graph is None or not noise else neighbour_noise(points, averaged, graph)
-            yield View(averaged[order], found)
+            for part in leading(averaged, dimensions):
+                yield View(part[order], found)
 
 
 def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:

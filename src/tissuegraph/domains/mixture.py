@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 
 RIDGE = 1e-6
 """Added to the covariance's diagonal, as a share of the mean variance."""
+PRIOR = 1.0
+"""How much the prior of noise counts, relative to the points."""
 TOLERANCE = 1e-5
 """Rise of the mean log-likelihood of a cell at which a start stands still."""
 SHORT_STEPS, MOST_STEPS = 20, 300
@@ -139,8 +141,8 @@ def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) ->
     n, dimensions = points.shape
     centre = points.mean(0)
     data = points - centre
-    moments = data.T @ data / n + (0 if noise is None else noise)
-    weight = 1 if noise is None else 2  # of points and prior, in points
+    moments = data.T @ data / n + (0 if noise is None else PRIOR * noise)
+    weight = 1 if noise is None else 1 + PRIOR  # of points and prior, in points
     variance = float(np.trace(moments)) / dimensions or 1.0  # 1 where all points are alike
     done: list[Mixture] = []
     previous = np.full(members.shape[1], -np.inf)
@@ -163,7 +165,7 @@ def _climb(points: Floats, members: Floats, steps: int, noise: Floats | None) ->
 
 
 def _memberships(
-    data: Floats, means: Floats, covariances: Floats, shares: Floats, moments: Floats, weight: int
+    data: Floats, means: Floats, covariances: Floats, shares: Floats, moments: Floats, weight: float
 ) -> tuple[Floats, Floats]:
     """Return each start's memberships [N, starts, k] and mean log-likelihood [starts]."""
     weights = np.linalg.solve(covariances, means.transpose(0, 2, 1))  # [starts, d, k]
