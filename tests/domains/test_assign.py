@@ -81,7 +81,19 @@ def test_a_consensus_of_networks_is_assigned_by_all_of_them(fitted):
     tg.cluster_domains(reference, 3, use_rep=["X_stagate", "X_stagate_2"])
     tg.assign_domains(reference, other, normalize=True)
     assert {"X_stagate", "X_stagate_2"} <= set(other.obsm)
-    assert agreement(other) > 0.4
+    assert agreement(other) > agreement(reference) - 0.1
+    assert agreement(other) > 0.3
+
+
+def test_smoothed_components_count_only_where_both_have_them(fitted):
+    reference, other = fitted[0].copy(), fitted[1].copy()
+    tg.smoothed_components(reference, normalize=True)
+    tg.cluster_domains(reference, 3, use_rep=["X_stagate", "X_smoothed", "X_smoothed"])
+    tg.assign_domains(reference, other, normalize=True)
+    assert other.uns["tissuegraph"]["domain"]["use_rep"] == ["X_stagate"]
+    tg.cluster_domains(reference, 3, use_rep="X_smoothed")
+    with pytest.raises(ModelError, match="holds no model of X_smoothed"):
+        tg.assign_domains(reference, fitted[1].copy(), normalize=True)
 
 
 def test_one_domain_and_one_cell(fitted):

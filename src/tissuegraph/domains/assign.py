@@ -42,8 +42,8 @@ def assign_domains(
     Every network's embedding that the domains were found in is made of the new cells by
     `tg.stagate_transform`, unless it is there already, and averaged over neighbours as it was. Embeddings of
     no model, such as smoothed components, count only where both have them. In each, the domains are Gaussians
-    with one covariance, of the means and sizes that they have in the reference; a cell gets the domain that is the
-    likeliest on average.
+    with one covariance, of the means and sizes that they have in the reference; a cell gets the domain that
+    is the likeliest on average.
 
     Parameters
     ----------
