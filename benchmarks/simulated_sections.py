@@ -46,13 +46,14 @@ def pca(adata: AnnData, width: int = PCA_DIMENSIONS) -> Floats:
     return fit_components(matrix, width, section_codes(adata, section_columns(adata)), z_score=True)[1]
 
 
-def domains(adata: AnnData, method: str, seed: int, **options: Any) -> None:
+def domains(adata: AnnData, method: str, seed: int, *, rare: bool = False, **options: Any) -> None:
     """Write `obs["found"]`, as many domains as there are: of smoothed PCA or of STAGATE by default."""
     if method == "pca":
         adata.obsm[NAME] = pca(adata)
     else:
         tg.stagate(adata, options.pop("params", None), normalize=True, seed=seed, key_added=NAME)
-    tg.cluster_domains(adata, adata.obs["domain"].nunique(), use_rep=NAME, key_added=FOUND, seed=seed)
+    count = adata.obs["domain"].nunique()
+    tg.cluster_domains(adata, count, use_rep=NAME, key_added=FOUND, rare=rare, seed=seed)
 
 
 def ari(adata: AnnData) -> float:
@@ -173,8 +174,8 @@ def rare(seed: int) -> Iterator[tuple[str, Row]]:
     """A domain of 2% of the cells, in two patches."""
     adata = tg.simulate.section(seed=seed, rare_share=0.02)
     tg.spatial_neighbors(adata)
-    for name in ("pca", "default"):
-        domains(adata, name, seed)
+    for name, looked_for in (("pca", True), ("default", False), ("default, rare=True", True)):
+        domains(adata, name.split(",")[0], seed, rare=looked_for)
         yield name, of_domain(adata, "rare") | {"ARI": ari(adata)}
 
 

@@ -64,6 +64,7 @@ def cluster_domains(
     smooth: int | Sequence[int] | None = None,
     dimensions: Sequence[int] | None = DIMENSIONS,
     noise: bool = False,
+    rare: bool = False,
     n_starts: int = 24,
     graph_key: str = "spatial",
 ) -> None:
@@ -98,6 +99,9 @@ def cluster_domains(
     noise
         Tell "gmm" instead what is noise, in all dimensions: that which a cell does not share with its
         neighbours. It pays where domains are wide; where many cells lie at a border it takes them for noise.
+    rare
+        Let "gmm" look for domains of few cells that no start has found. It may then split off what is no
+        domain, at the price of two that are alike.
     graph_key
         The graph is `obsp["<key>_connectivities"]`, or `obsp["<key>"]`: along the "stagate_attention" of a
         network with `alpha`, thin structures of one cell type are not averaged away.
@@ -132,6 +136,7 @@ def cluster_domains(
         "smooth": times,
         "dimensions": sorted(dimensions or {embedding(adata, name).shape[1] for name in names}),
         "noise": noise,
+        "rare": rare,
     }
     if n_domains is None:
         first = next(views())
@@ -149,7 +154,9 @@ def cluster_domains(
         )
     seeds = count(seed)
     partitions = [
-        _partition(view, n_domains, method, next(seeds), n_starts) for view in views() for _ in range(n_seeds)
+        _partition(view, n_domains, method, next(seeds), n_starts, rare)
+        for view in views()
+        for _ in range(n_seeds)
     ]
     labels = np.empty(adata.n_obs, np.int64)
     labels[order] = (
@@ -204,12 +211,12 @@ def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
     return sparse.csr_matrix(adata.obsp[name])
 
 
-def _partition(view: View, n_domains: int, method: str, seed: int, n_starts: int) -> Labels:
+def _partition(view: View, n_domains: int, method: str, seed: int, n_starts: int, rare: bool) -> Labels:
     points, generator = view.points, np.random.default_rng(seed)
     sample = _sample(len(points), SAMPLE, generator)
     few = points[sample]
     if method == "gmm":
-        mixture = fit_mixture(few, n_domains, generator, n_starts=n_starts, noise=view.noise)
+        mixture = fit_mixture(few, n_domains, generator, n_starts=n_starts, noise=view.noise, rare=rare)
         if len(few) < len(points):
             more = points[_sample(len(points), LARGE_SAMPLE, generator)]
             mixture = climb(more, [mixture], view.noise)

@@ -61,6 +61,7 @@ def fit_mixture(
     *,
     n_starts: int = 24,
     noise: Floats | None = None,
+    rare: bool = False,
 ) -> Mixture:
     """Return the mixture with the highest likelihood among those that the starts lead to.
 
@@ -74,6 +75,9 @@ def fit_mixture(
         k, at most N.
     n_starts
         Each begins at k-means++ seeds.
+    rare
+        Look for small components that no start has found: move one to where the mixture fits badly, for as
+        long as that raises the likelihood.
     noise
         [d, d] covariance of noise; the shared covariance becomes the mean of this and what the points say,
         and the log-likelihood is that of the posterior.
@@ -85,7 +89,7 @@ def fit_mixture(
     begun = _climb(points, _nearest(points, seeds), SHORT_STEPS, noise)
     begun.sort(key=lambda mixture: -mixture.log_likelihood)
     best = climb(points, begun[: -(-n_starts // 4)], noise)
-    return _relocate(points, best, generator, n_starts, noise)
+    return _relocate(points, best, generator, n_starts, noise) if rare else best
 
 
 def _relocate(
