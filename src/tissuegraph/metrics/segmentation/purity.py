@@ -60,6 +60,10 @@ def mutually_exclusive_coexpression(
     return float((both[pairs] / either[pairs]).mean())
 
 
+DIGITS = 12
+"""Of a ratio of sums over cells, so that the order of the cells does not show."""
+
+
 def relative_coexpression(
     counts: sparse.csr_matrix, markers: Markers, *, kept: npt.ArrayLike = 1.0, min_cells: int = MIN_CELLS
 ) -> float | None:
@@ -85,7 +89,8 @@ def relative_coexpression(
     pairs = differ & (either > min_cells)
     if not pairs.any():
         return None
-    return float(both[pairs].sum() / _by_chance(counts, markers, kept)[pairs].sum())
+    # sums over cells in another order differ in the last digits
+    return round(float(both[pairs].sum() / _by_chance(counts, markers, kept)[pairs].sum()), DIGITS)
 
 
 def spurious_coexpression(
