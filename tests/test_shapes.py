@@ -40,6 +40,8 @@ def test_packed_outlines_are_the_same_to_the_bit(seed, n, data):
     assert same(packed[1:3], outlines[1:3])
     assert packed[0].equals_exact(outlines[0], 0)
     assert same(np.asarray(packed.beside(outlines[2:])), np.concatenate([outlines, outlines[2:]]))
+    assert same(np.asarray(packed.beside(outlines[:2])), np.concatenate([outlines, outlines[:2]]))
+    assert same(np.asarray(packed), outlines)
 
 
 def test_nothing_packed_is_nothing():
@@ -48,6 +50,12 @@ def test_nothing_packed_is_nothing():
     assert np.asarray(packed).shape == (0,)
     assert measured(shapely.bounds, packed).shape == (0, 4)
     assert same(np.asarray(packed.beside(toy.nuclei())), toy.nuclei())
+
+
+def test_packed_outlines_leave_no_file(tmp_path):
+    packed = PackedOutlines(toy.nuclei(), tmp_path)
+    assert same(packed[:], toy.nuclei())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("block", [3, 1000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import sys
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SECONDS_BETWEEN_LOOKS = 0.2
 """The kernel keeps this process's own peak; other processes are looked at so often."""
@@ -57,11 +59,27 @@ def measured() -> Iterator[Peak]:
 
 
 def give_back() -> None:
-    """Return freed memory to the system, where the C library (glibc) can; it else keeps most of it."""
+    """Return freed memory to the system: Arrow's and, where it can (glibc), the C library's.
+
+    Both else keep most of it.
+    """
+    if arrow := sys.modules.get("pyarrow"):
+        arrow.default_memory_pool().release_unused()
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):
         return
+
+
+def let_go(*mapped: Any) -> None:
+    """Let the pages of mapped files, or of arrays in them, leave the process's memory, not the files.
+
+    What lies in memory is left as it is.
+    """
+    for one in mapped:
+        pages = getattr(one, "base", one)
+        if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
 
 
 def hold_little() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import accumulate
+from copy import copy
+from os import SEEK_END
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shapely
+
+from tissuegraph.memory import let_go
 
 BLOCK = 10_000
 """Outlines that are looked at a time."""
@@ -34,52 +39,50 @@ def solidity(outlines: npt.NDArray[np.object_]) -> Floats:
     return np.maximum(area, TINY) / np.maximum(hull, TINY)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Some outlines as WKB, one after the other: the i-th ends at `ends[i + 1]`; a missing one is empty."""
-
-    joined: bytes
-    ends: npt.NDArray[np.int32]
-
-    @classmethod
-    def of(cls, outlines: npt.NDArray[np.object_]) -> _Block:
-        texts = [text or b"" for text in shapely.to_wkb(outlines)]
-        return cls(b"".join(texts), np.array([0, *accumulate(map(len, texts))], np.int32))
-
-    def text(self, i: int) -> bytes | None:
-        return self.joined[self.ends[i] : self.ends[i + 1]] or None
-
-
 class PackedOutlines:
-    """Outlines in a fifth of the memory that geometries take; `packed[numbers]` are some, as geometries.
+    """Outlines in a file without a name, 12 bytes of memory each; `packed[numbers]` are some, as geometries.
 
-    A missing outline stays missing. Numpy and shapely take them for the array of all geometries.
+    A missing outline stays missing. Numpy and shapely take them for the array of all geometries. The file
+    lies in `folder` (default: the system's temporary one) and is gone when nothing refers to it.
     """
 
-    def __init__(self, outlines: npt.NDArray[np.object_]) -> None:
-        blocks = [outlines[i : i + BLOCK] for i in range(0, len(outlines), BLOCK)]
-        self._blocks = [_Block.of(block) for block in blocks]
-        self._starts = np.array([0, *accumulate(map(len, blocks))], np.int64)
+    def __init__(self, outlines: npt.NDArray[np.object_], folder: Path | None = None) -> None:
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115, open as long as this
+        self._starts, self._sizes = np.empty(0, np.int64), np.empty(0, np.int32)
+        self._append(outlines)
+
+    def _append(self, outlines: npt.NDArray[np.object_]) -> None:
+        """Write outlines as WKB, a missing one as nothing, at the end of the file."""
+        sizes, end = [self._sizes], self._file.seek(0, SEEK_END)
+        for first in range(0, len(outlines), BLOCK):
+            texts = [text or b"" for text in shapely.to_wkb(outlines[first : first + BLOCK])]
+            self._file.write(b"".join(texts))
+            sizes.append(np.array([len(text) for text in texts], np.int32))
+        self._file.flush()
+        self._sizes = np.concatenate(sizes)
+        new = self._sizes[len(self._starts) :]
+        self._starts = np.concatenate([self._starts, end + np.cumsum(new, dtype=np.int64) - new])
+        whole = self._file.seek(0, SEEK_END)
+        self._written = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if whole else None
 
     def __len__(self) -> int:
         """How many there are."""
-        return int(self._starts[-1])
+        return len(self._starts)
 
     def __getitem__(self, numbers: Any) -> Any:
         """The geometry of one number, or an array of those of a slice, a mask or an array of numbers."""
         chosen = np.arange(len(self))[numbers]
         number = np.ravel(chosen)
-        block = np.searchsorted(self._starts, number, "right") - 1
-        places = zip(block.tolist(), (number - self._starts[block]).tolist(), strict=True)
         texts = np.empty(len(number), object)
-        texts[:] = [self._blocks[b].text(i) for b, i in places]
+        for i, (start, size) in enumerate(zip(self._starts[number], self._sizes[number], strict=True)):
+            texts[i] = self._written[start : start + size] if size and self._written else None
+        let_go(self._written)
         return shapely.from_wkb(texts.reshape(chosen.shape) if chosen.ndim else texts[0])
 
     def beside(self, more: npt.NDArray[np.object_]) -> PackedOutlines:
         """These, which are not copied, and after them some more."""
-        joined = PackedOutlines(more)
-        joined._blocks = self._blocks + joined._blocks
-        joined._starts = np.concatenate([self._starts, self._starts[-1] + joined._starts[1:]])
+        joined = copy(self)
+        joined._append(more)
         return joined
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:

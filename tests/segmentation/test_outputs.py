@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tissuegraph.segmentation.outputs import let_go, on_disk, open_in_pieces
+from tissuegraph.memory import let_go
+from tissuegraph.segmentation.outputs import on_disk, open_in_pieces
 from tissuegraph.trace import resident_mb
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tissuegraph import keys
 from tissuegraph.io.files import reading
+from tissuegraph.memory import let_go
 from tissuegraph.sample import Sample
 from tissuegraph.segmentation.settle import Legend
 from tissuegraph.tiles.survey import drop_reason
@@ -117,13 +117,6 @@ def on_disk(path: Path, value: np.generic, n: int) -> np.ndarray:
     array = np.memmap(path, value.dtype, "r+")
     path.unlink()
     return array
-
-
-def let_go(*arrays: np.ndarray) -> None:
-    """Let the pages of arrays `on_disk` leave the process's memory; their values stay in the file."""
-    for array in arrays:
-        if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _added_columns(

@@ -113,7 +113,7 @@ def open_slide(
     """Look at a slide and cut it into tiles under `work`; `fingerprint` as of the sample with all it had."""
     fingerprint = fingerprint or sample.fingerprint()
     with reading(sample.transcripts_path):
-        survey = look(sample, min_qv)
+        survey = look(sample, min_qv, work)
         tiles = plan_tiles(
             survey.histogram,
             max_transcripts=transcripts_per_tile,

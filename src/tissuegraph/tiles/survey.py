@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -72,8 +73,10 @@ def kept_transcripts(sample: Sample, min_qv: float) -> pl.LazyFrame:
     return sample.scan().filter(drop_reason(min_qv).is_null())
 
 
-def survey(sample: Sample, min_qv: float) -> Survey:
+def survey(sample: Sample, min_qv: float, folder: Path | None = None) -> Survey:
     """Look at a slide once: panel, counts, nuclei and where the transcripts are.
+
+    The outlines of the nuclei are kept in `folder`, see `PackedOutlines`.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def survey(sample: Sample, min_qv: float) -> Survey:
     _check_ground(sample, transcripts, extent)
     histogram = transcript_histogram(transcripts, extent)
     ids = nuclei.index.to_numpy().astype(object)
-    return Survey(genes, counts, ids, PackedOutlines(outlines), histogram)
+    return Survey(genes, counts, ids, PackedOutlines(outlines, folder), histogram)
 
 
 def _check_ground(sample: Sample, transcripts: pl.LazyFrame, extent: Bounds) -> None:

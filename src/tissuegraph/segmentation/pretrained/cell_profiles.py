@@ -69,7 +69,7 @@ class CellProfiles:
 
     counts: sparse.csr_matrix
     types: Floats
-    membership: Floats
+    membership: npt.NDArray[np.float32]
     mean: Floats
 
     @cached_property
@@ -148,8 +148,8 @@ def find_profiles(
         )
         for first in range(0, counts.shape[0], CELLS_AT_A_TIME)
     ]
-    membership = np.concatenate([np.empty((0, len(types))), *parts])
-    return CellProfiles(_in_two_bytes(counts.tocsr()), types, membership, mean)
+    memberships = np.concatenate([np.empty((0, len(types)), np.float32), *parts])
+    return CellProfiles(_in_two_bytes(counts.tocsr()), types, memberships, mean)
 
 
 def _in_two_bytes(counts: sparse.csr_matrix) -> sparse.csr_matrix:

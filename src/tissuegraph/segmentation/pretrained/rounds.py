@@ -13,11 +13,11 @@ from scipy.spatial import cKDTree
 
 from tissuegraph import keys
 from tissuegraph.io.profiles import ReferenceProfiles
+from tissuegraph.memory import let_go
 from tissuegraph.nn.pair_inference import infer
 from tissuegraph.nn.pairs import PairNet
 from tissuegraph.parallel import compiled, in_order
 from tissuegraph.segmentation.axes import LocalAxes
-from tissuegraph.segmentation.outputs import let_go
 from tissuegraph.segmentation.predict import BASELINE_DISTANCE, RESULT_SCHEMA
 from tissuegraph.segmentation.pretrained.cell_counts import CellCounts, total
 from tissuegraph.segmentation.pretrained.cell_profiles import CellProfiles, find_profiles
