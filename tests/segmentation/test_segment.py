@@ -279,10 +279,9 @@ def test_a_model_gives_again_what_the_run_that_trained_it_gave(slide, run, tmp_p
     assert result.equals(assignments(run))
 
 
-def test_one_tile_or_nineteen_give_the_same_assignments(corner, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(steps, "MIN_TILE_SIDE", 5.0)
-    source = bundle(tmp_path / "in", corner["transcripts"], corner["nuclei"])
-    compare_cuts(source, run, tmp_path / "out", {10**9: 1, 100: 19})
+def test_one_tile_or_thirty_give_the_same_assignments(slide, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "MIN_TILE_SIDE", 10.0)
+    compare_cuts(slide, run, tmp_path / "out", {10**9: 1, 500: 30})
 
 
 def test_ties_between_positions_do_not_make_it_depend_on_the_cut(corner, run, tmp_path, monkeypatch):
