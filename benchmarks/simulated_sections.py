@@ -31,6 +31,8 @@ from tissuegraph.graph.sections import section_codes, section_columns
 
 FOUND = "found"
 NAME = "X_bench"
+NETWORKS = 3
+"""As many as `tissuegraph domains` trains."""
 PCA_DIMENSIONS = 30
 FEWEST = 15
 """Cells on either side of a border between two domains for it to be looked at."""
@@ -46,14 +48,29 @@ def pca(adata: AnnData, width: int = PCA_DIMENSIONS) -> Floats:
     return fit_components(matrix, width, section_codes(adata, section_columns(adata)), z_score=True)[1]
 
 
-def domains(adata: AnnData, method: str, seed: int, *, rare: bool = False, **options: Any) -> None:
-    """Write `obs["found"]`, as many domains as there are: of smoothed PCA or of STAGATE by default."""
+def embed(adata: AnnData, method: str, seed: int, params: tg.StagateParams | None = None) -> list[str]:
+    """Write what the mixture is given, and name it as often as it counts.
+
+    "pca" has as many partitions as "default", which is what `tissuegraph domains` does; "network" is one.
+    """
     if method == "pca":
         adata.obsm[NAME] = pca(adata)
-    else:
-        tg.stagate(adata, options.pop("params", None), normalize=True, seed=seed, key_added=NAME)
-    count = adata.obs["domain"].nunique()
-    tg.cluster_domains(adata, count, use_rep=NAME, key_added=FOUND, rare=rare, seed=seed)
+        return [NAME] * 2 * NETWORKS
+    names = [f"{NAME}_{number}" for number in range(1 if method == "network" else NETWORKS)]
+    for number, name in enumerate(names, seed * NETWORKS):
+        tg.stagate(adata, params, normalize=True, seed=number, key_added=name)
+    if method == "network":
+        return names
+    tg.smoothed_components(adata, normalize=True)
+    return [*names, *["X_smoothed"] * NETWORKS]
+
+
+def domains(
+    adata: AnnData, method: str, seed: int, *, rare: bool = False, params: tg.StagateParams | None = None
+) -> None:
+    """Write `obs["found"]`, as many domains as there are."""
+    count, names = adata.obs["domain"].nunique(), embed(adata, method, seed, params)
+    tg.cluster_domains(adata, count, use_rep=names, key_added=FOUND, rare=rare, seed=seed)
 
 
 def ari(adata: AnnData) -> float:
@@ -161,8 +178,8 @@ def thin(seed: int) -> Iterator[tuple[str, Row]]:
         seed=seed, cells=1500, genes=300, domains=5, types=5, type_purity=0.95, thin_width=1.5
     )
     tg.spatial_neighbors(adata)
-    for name, params in (("pca", None), ("default", None), ("alpha 0.8", TYPED)):
-        domains(adata, "pca" if name == "pca" else name, seed, params=params)
+    for name, params in (("pca", None), ("default", None), ("network, alpha 0.8", TYPED)):
+        domains(adata, name.split(",")[0], seed, params=params)
         yield name, of_domain(adata, "thin") | {"ARI": ari(adata)}
     tg.stagate(adata, TYPED, normalize=True, seed=seed, save_attention=True)
     count = adata.obs["domain"].nunique()
@@ -174,8 +191,8 @@ def rare(seed: int) -> Iterator[tuple[str, Row]]:
     """A domain of 2% of the cells, in two patches."""
     adata = tg.simulate.section(seed=seed, rare_share=0.02)
     tg.spatial_neighbors(adata)
-    for name, looked_for in (("pca", True), ("default", False), ("default, rare=True", True)):
-        domains(adata, name.split(",")[0], seed, rare=looked_for)
+    for name in ("pca", "pca, rare=True", "network", "default", "default, rare=True"):
+        domains(adata, name.split(",")[0], seed, rare=name.endswith("rare=True"))
         yield name, of_domain(adata, "rare") | {"ARI": ari(adata)}
 
 
@@ -186,11 +203,12 @@ def batches(seed: int) -> Iterator[tuple[str, Row]]:
     )
     tg.spatial_neighbors(adata)
     last = (adata.obs["sample"] == "sample 20").to_numpy()
-    for name in ("pca", "default"):
+    for name in ("pca", "network", "default"):
         domains(adata, name, seed)
         yield name, {"ARI": ari(adata), "ARI held out": ari(adata[last])}
     reference, other = adata[~last].copy(), adata[last].copy()
-    del other.obsm[NAME]
+    other.obsm.clear()
+    other.obsm["spatial"] = adata.obsm["spatial"][last]
     domains(reference, "default", seed)
     tg.assign_domains(reference, other, key=FOUND, normalize=True)
     yield "default, the last assigned", {"ARI": ari(reference), "ARI held out": ari(other)}
@@ -210,7 +228,7 @@ def stacked(seed: int) -> Iterator[tuple[str, Row]]:
         yield f"{name}, one by one", {"ARI by section": np.mean(scores)}
     for name, build in (("edges within sections", flat), ("z-edges", upright)):
         build(adata)
-        for method in ("pca", "default"):
+        for method in ("pca", "network", "default"):
             domains(adata, method, seed)
             scores = [ari(adata[sections == section]) for section in sections.cat.categories]
             yield f"{method}, {name}", {"ARI by section": np.mean(scores), "ARI": ari(adata)}
