@@ -82,6 +82,29 @@ def test_the_same_seed_the_same_domains(written, tmp_path):
     assert (found[0].obs["domain"] == found[1].obs["domain"]).all()
 
 
+def test_few_cells_are_looked_for_on_request(tmp_path):
+    adata = stripes(seed=2)
+    column, row = adata.obsm["spatial"].T
+    few = (abs(column - 3) <= 1) & (abs(row - 9) <= 1)
+    counts = adata.X.toarray()
+    counts[few] = counts[few][:, np.random.default_rng(1).permutation(counts.shape[1])]
+    adata.X = sparse.csr_matrix(counts)
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    tg.find_domains(
+        tmp_path / "in.h5ad",
+        tmp_path / "out.h5ad",
+        n_domains=4,
+        n_networks=2,
+        stagate=tg.StagateParams(epochs=40),
+        rare=True,
+    )
+    found = ad.read_h5ad(tmp_path / "out.h5ad")
+    assert found.uns["tissuegraph"]["domain"]["rare"]
+    label = found.obs["domain_raw"][few].value_counts().index[0]
+    assert (found.obs["domain_raw"][few] == label).mean() > 0.7
+    assert (found.obs["domain_raw"] == label).sum() < 40
+
+
 def test_sections_share_domains_and_no_edge(tmp_path):
     path, out = tmp_path / "in.h5ad", tmp_path / "out.h5ad"
     adata = stripes(sections=2)

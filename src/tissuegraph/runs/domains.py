@@ -15,12 +15,12 @@ from tissuegraph import keys
 from tissuegraph.domains.params import StagateParams, stagate_params
 from tissuegraph.errors import InputError
 from tissuegraph.output import refuse_existing_file, whole_file
+from tissuegraph.segmentation.params import check_seed
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 METHODS = ("gmm", "leiden", "louvain", "mclust")
-LARGEST_SEED = 2**32 - 1
 ENDING, PICTURE_ENDING, TABLE_ENDING = ".h5ad", ".png", ".markers.csv"
 DOTS_PER_INCH = 200
 EMBEDDING = "X_stagate"
@@ -42,6 +42,7 @@ def find_domains(
     n_networks: int = 3,
     n_seeds: int = 1,
     harmony: bool = False,
+    rare: bool = False,
     layer: str | None = None,
     platform: str | None = None,
     bin_size: str | None = None,
@@ -85,6 +86,8 @@ def find_domains(
         Partitions of each embedding that enter the consensus.
     harmony
         Align sections with Harmony before domains are sought, where batches remain.
+    rare
+        Look for domains of few cells too; it may split what is one, and join two that are alike.
     layer
         Where the expression stands; by default the counts of `layers["counts"]`, else `X`. Raw counts are
         normalised to 10,000 a cell and log-transformed, anything else is taken as it is.
@@ -130,7 +133,8 @@ def find_domains(
     settings = {"layer": layer, "device": device, "seed": seed}
     settings |= {"save_attention": save_attention, "save_denoised": save_denoised}
     names = _embed(adata, params, n_genes, n_networks, settings)
-    _cluster(adata, names, n_domains, section_key, method=method, n_seeds=n_seeds, harmony=harmony, seed=seed)
+    how: dict[str, Any] = {"method": method, "n_seeds": n_seeds, "rare": rare, "seed": seed}
+    _cluster(adata, names, n_domains, section_key, harmony=harmony, **how)
     sections = "" if section_key is None else section_key
     record: dict[str, Any] = {"section": str(source), "section_key": sections, "n_genes": n_genes}
     record["n_networks"] = n_networks
@@ -155,8 +159,7 @@ def _check(source: Path, out: Path, numbers: dict[str, int | None], method: str,
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}; give a number of 1 or more")
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}")
+    check_seed(seed)
 
 
 def _params(given: StagateParams | None, preset: str | None) -> StagateParams:
@@ -224,10 +227,9 @@ def _cluster(
     n_domains: int | None,
     section_key: str | Sequence[str] | None,
     *,
-    method: Any,
-    n_seeds: int,
     harmony: bool,
     seed: int,
+    **how: Any,
 ) -> None:
     from tissuegraph.domains.cluster import cluster_domains
 
@@ -237,9 +239,7 @@ def _cluster(
         for name in dict.fromkeys(names):
             harmonize(adata, section_key, name, seed=seed)
         names = [f"{name}_harmony" for name in names]
-    cluster_domains(
-        adata, n_domains, method, seed=seed, use_rep=names, n_seeds=n_seeds, key_added=keys.DOMAIN
-    )
+    cluster_domains(adata, n_domains, seed=seed, use_rep=names, key_added=keys.DOMAIN, **how)
 
 
 def _rank_genes(adata: AnnData, layer: str | None, file: Path) -> None:
