@@ -187,6 +187,25 @@ def test_one_seed_gives_the_same_bits_and_another_does_not():
     assert not torch.equal(one.weight0, other.weight0)
 
 
+@pytest.mark.parametrize(("inputs", "hidden", "latent"), [(12, 20, 6), (4, 20, 6), (12, 6, 6), (12, 20, 10)])
+def test_components_pass_at_first(inputs, hidden, latent):
+    random = np.random.default_rng(0)
+    x = torch.tensor(random.normal(size=(200, inputs))).float()
+    lonely = CellGraph(sparse.csr_matrix((200, 200))).whole()
+    generator = torch.Generator().manual_seed(0)
+    network = Stagate(inputs, hidden, latent, initialisation="components", generator=generator)
+    with torch.no_grad():
+        encoded = network.encode(network.project(x), lonely)
+        rebuilt = network.reconstruct(encoded, lonely)
+    passed = min(inputs, hidden // 2, latent)
+    for values in (encoded.embedding, rebuilt):
+        for one in range(passed):
+            assert np.corrcoef(x[:, one], values[:, one])[0, 1] > 0.9
+    assert float((rebuilt[:, :passed] - x[:, :passed]).square().mean()) < 0.3
+    other = Stagate(inputs, hidden, latent, initialisation="components", generator=generator)
+    assert not torch.equal(network.weight0, other.weight0)
+
+
 def test_two_updates_are_those_of_two_optimisers_that_share_storage():
     """What happens where a decoder weight is assigned the data of the encoder's transpose."""
     random = np.random.default_rng(2)

@@ -12,12 +12,13 @@ CHOICES = {
     "nonlinearity": ("elu", "none"),
     "loss": ("mse", "frobenius", "row_norms"),
     "attention": ("learned", "uniform"),
-    "initialisation": ("xavier_normal", "glorot_uniform"),
+    "initialisation": ("auto", "components", "xavier_normal", "glorot_uniform"),
 }
 SMOOTH_TARGET = 2
+EPOCHS, EPOCHS_OF_GENES = 60, 500
 Z_SCORE_GENES = 1_000
 """Genes up to which "auto" z-scores them."""
-POSITIVE = ("epochs", "learning_rate", "gradient_clipping", "pre_resolution")
+POSITIVE = ("learning_rate", "gradient_clipping", "pre_resolution")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class StagateParams:
     """How often what is to be reconstructed is averaged over neighbours; 0 reconstructs the cell itself, as
     the paper does. Only what a cell shares with its surroundings can then be learnt. "auto": twice for
     components, not for genes."""
-    epochs: int = 300
-    """Passes over the cells; with automatic batches fewer (see `batch_cells`)."""
+    epochs: int | Literal["auto"] = "auto"
+    """Passes over the cells; with automatic batches fewer (see `batch_cells`). "auto": 60 for components, as
+    training then begins near its end and would go on to fit noise, 500 for genes."""
     learning_rate: float = 2e-3
     """Of Adam."""
     weight_decay: float = 1e-4
@@ -64,9 +66,11 @@ class StagateParams:
     """Resolution of that clustering (Leiden)."""
     batch_cells: int | Literal["auto"] | None = "auto"
     """Cells a step: None for all; "auto" for all up to 20,000 and else 10,000, with as many steps as `epochs`
-    but at least 10 passes."""
-    initialisation: str = "xavier_normal"
-    """Of the weights: "xavier_normal" (PyG port) or "glorot_uniform" (TensorFlow port)."""
+    but at least 2 passes."""
+    initialisation: str = "auto"
+    """Of the weights: "components" (at first the network lets the leading components pass), or at random
+    "xavier_normal" (PyG port) or "glorot_uniform" (TensorFlow port). "auto": "components" where it is given
+    components, else "xavier_normal"."""
     two_updates: bool = False
     """Change each tied weight twice a step, as the PyG port does: its decoder weights share the storage of
     the encoder's, and both sit in Adam, with moments of their own."""
@@ -84,6 +88,10 @@ class StagateParams:
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; give a number above 0")
+        if self.epochs != "auto" and not self.epochs > 0:
+            raise InputError(f"epochs is {self.epochs}; give a number above 0, or 'auto'")
+        if self.initialisation == "components" and self.n_components is None:
+            raise InputError("initialisation is 'components', but genes are the input; set n_components")
         if not 0 <= self.alpha <= 1:
             raise InputError(f"alpha is {self.alpha}; give a share between 0 and 1")
         if self.weight_decay < 0:
@@ -100,6 +108,20 @@ class StagateParams:
         batch = self.batch_cells
         if batch not in ("auto", None) and not (isinstance(batch, int) and batch > 0):
             raise InputError(f"batch_cells is {batch!r}; give a number of cells, 'auto', or None for all")
+
+    @property
+    def rounds(self) -> int:
+        """How many passes over the cells."""
+        if self.epochs == "auto":
+            return EPOCHS_OF_GENES if self.n_components is None else EPOCHS
+        return self.epochs
+
+    @property
+    def start(self) -> str:
+        """How the weights begin."""
+        if self.initialisation == "auto":
+            return "xavier_normal" if self.n_components is None else "components"
+        return self.initialisation
 
     @property
     def target_rounds(self) -> int:

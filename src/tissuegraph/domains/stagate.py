@@ -36,7 +36,7 @@ WHOLE_CELLS = 20_000
 """Cells up to which automatic batches are the whole."""
 BATCH_CELLS = 10_000
 """Cells of an automatic batch beyond that."""
-MIN_PASSES = 10
+MIN_PASSES = 2
 DENOISED_AT_A_TIME = 10_000
 TYPE_COMPONENTS = 50
 """Components that are clustered into cell types where the network is given genes."""
@@ -218,11 +218,11 @@ def _types(
 def _batches(params: StagateParams, num_cells: int) -> tuple[int | None, int]:
     """Cells a batch (None for all) and passes."""
     if params.batch_cells != "auto":
-        return params.batch_cells, params.epochs
+        return params.batch_cells, params.rounds
     if num_cells <= WHOLE_CELLS:
-        return None, params.epochs
+        return None, params.rounds
     steps_a_pass = round(num_cells / BATCH_CELLS)
-    return BATCH_CELLS, min(params.epochs, max(MIN_PASSES, math.ceil(params.epochs / steps_a_pass)))
+    return BATCH_CELLS, min(params.rounds, max(MIN_PASSES, math.ceil(params.rounds / steps_a_pass)))
 
 
 def _descent(params: StagateParams) -> Descent:

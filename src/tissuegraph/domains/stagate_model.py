@@ -119,7 +119,7 @@ def new_network(params: StagateParams, num_inputs: int, generator: torch.Generat
         *params.hidden_dims,
         alpha=params.alpha,
         nonlinearity=params.nonlinearity,
-        initialisation=params.initialisation,
+        initialisation=params.start,
         generator=generator,
     )
     if params.attention == "uniform":

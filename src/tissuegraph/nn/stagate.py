@@ -17,8 +17,10 @@ from tissuegraph.nn.stagate_graph import AttentionGraph
 
 LOSSES = ("mse", "frobenius", "row_norms")
 NONLINEARITIES = ("elu", "none")
-INITIALISATIONS = ("xavier_normal", "glorot_uniform")
+INITIALISATIONS = ("components", "xavier_normal", "glorot_uniform")
 RELU_GAIN = 1.414
+FAINT = 0.1
+"""Share of the weights of "xavier_normal" that is added where components pass at first."""
 
 
 class Encoded(NamedTuple):
@@ -53,7 +55,9 @@ class Stagate(nn.Module):
     nonlinearity
         "elu" or "none".
     initialisation
-        "xavier_normal" (gain 1.414, as the PyG port) or "glorot_uniform" (as the TensorFlow port).
+        "xavier_normal" (gain 1.414, as the PyG port), "glorot_uniform" (as the TensorFlow port), or
+        "components": the leading inputs pass through encoder and decoder, nearly as they are but for the
+        averages over neighbours, and little of "xavier_normal" is added.
     generator
         Source of the initial weights.
 
@@ -78,15 +82,27 @@ class Stagate(nn.Module):
         self.alpha, self.nonlinearity = alpha, nonlinearity
 
         def weight(rows: int, columns: int) -> nn.Parameter:
-            return nn.Parameter(_initial(initialisation, rows, columns, rows + columns, generator))
+            table = _initial(initialisation, rows, columns, rows + columns, generator)
+            return nn.Parameter(table * FAINT if initialisation == "components" else table)
 
         def vectors() -> nn.Parameter:
-            fans = 2 * hidden if initialisation == "xavier_normal" else hidden + 1
+            fans = hidden + 1 if initialisation == "glorot_uniform" else 2 * hidden
             return nn.Parameter(_initial(initialisation, hidden, 2, fans, generator))
 
         self.weight0, self.weight1 = weight(num_inputs, hidden), weight(hidden, latent)
         self.attention = vectors()
         self.pruned_attention = vectors() if alpha else None
+        if initialisation == "components":
+            self._let_pass()
+
+    @torch.no_grad()
+    def _let_pass(self) -> None:
+        """Give each leading input a pair of hidden units u and -u: `elu(u) - elu(-u)` is nearly 2u."""
+        (inputs, hidden), latent = self.weight0.shape, self.weight1.shape[1]
+        one = torch.arange(min(inputs, hidden // 2, latent))
+        for unit, sign in ((2 * one, math.sqrt(0.5)), (2 * one + 1, -math.sqrt(0.5))):
+            self.weight0[one, unit] += sign
+            self.weight1[unit, one] += sign
 
     def attention_vectors(self) -> list[nn.Parameter]:
         """The vectors [H, 2] that the attention is made of: along all edges, and within types."""
@@ -168,10 +184,10 @@ def _first(table: Tensor, number: int) -> Tensor:
 
 def _initial(kind: str, rows: int, columns: int, fans: int, generator: torch.Generator | None) -> Tensor:
     table = torch.empty(rows, columns)
-    if kind == "xavier_normal":
-        return table.normal_(0, RELU_GAIN * math.sqrt(2 / fans), generator=generator)
-    limit = math.sqrt(6 / fans)
-    return table.uniform_(-limit, limit, generator=generator)
+    if kind == "glorot_uniform":
+        limit = math.sqrt(6 / fans)
+        return table.uniform_(-limit, limit, generator=generator)
+    return table.normal_(0, RELU_GAIN * math.sqrt(2 / fans), generator=generator)
 
 
 class _Elu(Function):
