@@ -85,7 +85,7 @@ def test_the_same_seed_the_same_domains(written, tmp_path):
 def test_few_cells_are_looked_for_on_request(tmp_path):
     adata = stripes(seed=2)
     column, row = adata.obsm["spatial"].T
-    few = (abs(column - 3) <= 1) & (abs(row - 9) <= 1)
+    few = (abs(column - 3) <= 2) & (abs(row - 9) <= 2)
     counts = adata.X.toarray()
     counts[few] = counts[few][:, np.random.default_rng(1).permutation(counts.shape[1])]
     adata.X = sparse.csr_matrix(counts)
