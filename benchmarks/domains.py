@@ -11,7 +11,7 @@ by itself, their mean, and all jointly. No two seeds share a network.
 
 | method | what the mixture is given |
 | --- | --- |
-| domains | what `tissuegraph domains` gives it: three networks and as often the smoothed components |
+| domains | what `tissuegraph domains` gives it: three networks, and twice the smoothed components |
 | stagate | one network, `tg.stagate` |
 | uniform | one network whose attention is the same for all neighbours and stays so |
 | pca | the 30 leading principal components, smoothed as everything is, as many partitions as "domains" has |
@@ -65,7 +65,7 @@ def tissues(data: Path, name: str) -> Iterator[tuple[str, AnnData]]:
 def embed(adata: AnnData, method: str, seed: int, port: Path | None) -> list[str]:
     """Write what the mixture is given, and name it as often as it counts."""
     if method in ("pca", "smoothed"):
-        return ["X_bench_pca" if method == "pca" else "X_smoothed"] * 2 * NETWORKS
+        return ["X_bench_pca" if method == "pca" else "X_smoothed"] * (2 * NETWORKS - 1)
     if method == "port":
         adata.obsm["X_port"] = port_embedding(adata, seed, port)
         return ["X_port"]
@@ -77,7 +77,7 @@ def embed(adata: AnnData, method: str, seed: int, port: Path | None) -> list[str
     for i, name in enumerate(names):
         if name not in adata.obsm:
             tg.stagate(adata, normalize=True, seed=seed + i, key_added=name)
-    return [*names, *["X_smoothed"] * NETWORKS] if method == "domains" else names
+    return [*names, *["X_smoothed"] * (NETWORKS - 1)] if method == "domains" else names
 
 
 def port_embedding(adata: AnnData, seed: int, port: Path | None) -> np.ndarray:

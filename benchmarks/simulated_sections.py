@@ -55,14 +55,14 @@ def embed(adata: AnnData, method: str, seed: int, params: tg.StagateParams | Non
     """
     if method == "pca":
         adata.obsm[NAME] = pca(adata)
-        return [NAME] * 2 * NETWORKS
+        return [NAME] * (2 * NETWORKS - 1)
     names = [f"{NAME}_{number}" for number in range(1 if method == "network" else NETWORKS)]
     for number, name in enumerate(names, seed * NETWORKS):
         tg.stagate(adata, params, normalize=True, seed=number, key_added=name)
     if method == "network":
         return names
     tg.smoothed_components(adata, normalize=True)
-    return [*names, *["X_smoothed"] * NETWORKS]
+    return [*names, *["X_smoothed"] * (NETWORKS - 1)]
 
 
 def domains(

@@ -52,7 +52,7 @@ def test_domains_of_raw_counts(written, tmp_path):
     assert found.obsm["X_stagate"].shape == (SIDE * SIDE, 30)
     assert not np.allclose(found.obsm["X_stagate"], found.obsm["X_stagate_2"])
     run = found.uns["tissuegraph"]
-    assert list(run["domain"]["use_rep"]) == ["X_stagate", "X_stagate_2", "X_smoothed", "X_smoothed"]
+    assert list(run["domain"]["use_rep"]) == ["X_stagate", "X_stagate_2", "X_smoothed"]
     assert (run["domain"]["n_domains"], run["domain"]["seed"], run["domains"]["seed"]) == (3, 3, 3)
     assert run["domains"]["section"] == str(written)
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

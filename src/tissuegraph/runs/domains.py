@@ -79,9 +79,9 @@ def find_domains(
         "gmm", "leiden", "louvain" or "mclust".
     n_networks
         Networks, from seeds that follow `seed`, whose partitions the domains are a consensus of; all but the
-        first are kept as `obsm["X_stagate_2"]`, ... One is faster. As many partitions come from the smoothed
-        components of `tg.smoothed_components`, kept as `obsm["X_smoothed"]`; not where a network, as those of
-        the presets, is given genes.
+        first are kept as `obsm["X_stagate_2"]`, ... One is faster. The smoothed components of
+        `tg.smoothed_components`, kept as `obsm["X_smoothed"]`, count as much as all but one of the networks;
+        not where a network, as those of the presets, is given genes.
     n_seeds
         Partitions of each embedding that enter the consensus.
     harmony
@@ -201,7 +201,7 @@ def _embed(
     smoothed_components(
         adata, layer=layer, normalize=normalize, section_key=params.section_key, z_score=params.z_score
     )
-    return [*names, *[SMOOTHED] * n_networks]
+    return [*names, *[SMOOTHED] * max(n_networks - 1, 1)]
 
 
 def _keep_given(adata: AnnData) -> None:
