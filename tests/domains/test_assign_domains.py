@@ -15,7 +15,7 @@ QUICK = tg.StagateParams(hidden_dims=(32, 10), n_components=20, epochs=60)
 
 def sections() -> ad.AnnData:
     adata = tg.simulate.section(
-        seed=2, samples=3, cells=500, genes=150, domains=3, types=3, type_purity=0.9, batch_effect=0.5
+        seed=2, samples=3, cells=400, genes=100, domains=3, types=3, type_purity=0.8, batch_effect=0.5
     )
     adata.obs["true"] = adata.obs.pop("domain")
     tg.spatial_neighbors(adata)

@@ -43,9 +43,10 @@ def test_denoised_expression_is_nearer_to_the_truth_and_keeps_borders(benchmark)
 
 
 def test_a_rare_domain_is_found(benchmark):
-    row = dict(benchmark.rare(0))["default, rare=True"]
-    assert row["recall"] >= 0.7
-    assert row["precision"] >= 0.5
+    for name, row in benchmark.rare(0):
+        if name.endswith("rare=True"):
+            assert row["recall"] >= 0.7, name
+            assert row["precision"] >= 0.5, name
 
 
 @pytest.mark.slow
