@@ -36,8 +36,8 @@ from anndata import AnnData, read_h5ad
 from sklearn.metrics import adjusted_rand_score
 
 import tissuegraph as tg
-from tissuegraph.domains.expression import expression, modelled_genes
 from tissuegraph.domains.params import StagateParams
+from tissuegraph.features.expression import expression, modelled_genes
 
 METHODS = ("domains", "stagate", "uniform", "pca", "smoothed")
 NETWORKS = 3

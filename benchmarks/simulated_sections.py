@@ -24,9 +24,9 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 import tissuegraph as tg
-from tissuegraph.domains.components import fit_components
 from tissuegraph.domains.denoise import own_shares
-from tissuegraph.domains.expression import expression
+from tissuegraph.features.components import fit_components
+from tissuegraph.features.expression import expression
 from tissuegraph.graph.sections import section_codes, section_columns
 
 FOUND = "found"

@@ -25,9 +25,9 @@ import torch
 from anndata import read_h5ad
 from scipy import sparse
 
-from tissuegraph.domains.expression import expression
 from tissuegraph.domains.params import stagate_params
 from tissuegraph.domains.stagate_model import new_network
+from tissuegraph.features.expression import expression
 from tissuegraph.graph.spatial import spatial_neighbors_knn
 from tissuegraph.nn.stagate_batches import Tissue, apply
 from tissuegraph.nn.stagate_fit import Descent, fit

@@ -19,6 +19,7 @@ ORDER = (
     {"sample"},
     {"io", "simulate", "tiles", "graph", "metrics"},
     {"nn"},
+    {"features", "clustering", "training"},
     {"segmentation", "domains", "cells"},
     {"plot"},
     {"evaluation", "runs"},

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
-    from tissuegraph.domains.genes import mark_variable_genes
     from tissuegraph.domains.harmony import harmonize
     from tissuegraph.domains.markers import domain_markers
     from tissuegraph.domains.neighbourhood import umap
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from tissuegraph.domains.stagate_model import StagateModel, load_stagate
     from tissuegraph.domains.trajectory import paga, pseudotime
     from tissuegraph.evaluation.evaluate import evaluate
+    from tissuegraph.features.genes import mark_variable_genes
     from tissuegraph.graph.params import GraphParams
     from tissuegraph.graph.spatial import (
         spatial_neighbors,
@@ -115,7 +115,7 @@ _SOURCES = {
     "harmonize": "tissuegraph.domains.harmony",
     "smoothed_components": "tissuegraph.domains.smoothed",
     "load_stagate": "tissuegraph.domains.stagate_model",
-    "mark_variable_genes": "tissuegraph.domains.genes",
+    "mark_variable_genes": "tissuegraph.features.genes",
     "metrics": "tissuegraph.metrics.segmentation",
     "paga": "tissuegraph.domains.trajectory",
     "plot": "tissuegraph.plot",

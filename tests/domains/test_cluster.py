@@ -18,8 +18,9 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 import tissuegraph as tg
-from tissuegraph.domains import cluster, communities, consensus, mixture, stability
-from tissuegraph.domains.mixture import climb, fit_mixture
+from tissuegraph.clustering import communities, consensus, mixture, stability
+from tissuegraph.clustering.mixture import climb, fit_mixture
+from tissuegraph.domains import cluster
 from tissuegraph.domains.refine import average_over_neighbours, refine_labels
 from tissuegraph.errors import InputError, MachineError
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tissuegraph.domains.components import fit_components, mean_squared_length
 from tissuegraph.domains.denoise import denoise, own_shares
+from tissuegraph.features.components import fit_components, mean_squared_length
 
 CELLS, WIDTH = 4000, 5
 GENES = 200

@@ -8,11 +8,11 @@ import pytest
 from anndata import AnnData, read_h5ad
 from scipy import sparse
 
-from tissuegraph.domains.components import fit_components
 from tissuegraph.domains.params import PRESETS, StagateParams, stagate_params
 from tissuegraph.domains.stagate import stagate, stagate_transform
 from tissuegraph.domains.stagate_model import load_stagate
 from tissuegraph.errors import InputError, MachineError, ModelError, OutputError
+from tissuegraph.features.components import fit_components
 
 SIDE = 14
 SMALL = StagateParams(hidden_dims=(16, 6), epochs=6, n_components=12)

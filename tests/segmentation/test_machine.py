@@ -7,9 +7,9 @@ import torch
 
 from tissuegraph.cli import main
 from tissuegraph.errors import InputError, MachineError
-from tissuegraph.segmentation import machine
-from tissuegraph.segmentation.machine import check_in_one_command, check_machine, check_training
 from tissuegraph.segmentation.params import TrainParams
+from tissuegraph.training import machine
+from tissuegraph.training.machine import check_in_one_command, check_machine, check_training
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import tissuegraph as tg
 from tissuegraph.cli import main
 from tissuegraph.errors import InputError
 from tissuegraph.nn.lit import LitSegger
-from tissuegraph.segmentation.machine import available
-from tissuegraph.segmentation.train import stopped_because
+from tissuegraph.training.machine import available
+from tissuegraph.training.trainer import stopped_because
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/train_model.py"
 SMALL = {"epochs": 1, "hidden_channels": 32, "heads": 1, "batch_size_train": 2}

@@ -13,10 +13,10 @@ import pandas as pd
 from scipy import sparse
 
 from tissuegraph import keys
-from tissuegraph.domains.expression import adjacency
 from tissuegraph.domains.refine import average_over_neighbours, refine_labels
 from tissuegraph.domains.stagate import stagate_transform
 from tissuegraph.errors import InputError, ModelError
+from tissuegraph.graph.stored import adjacency
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tissuegraph.domains.communities import communities_at
+from tissuegraph.clustering.communities import communities_at
 from tissuegraph.domains.params import StagateParams
 from tissuegraph.errors import InputError
 

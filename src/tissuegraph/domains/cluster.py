@@ -15,14 +15,14 @@ import pandas as pd
 from scipy import sparse
 
 from tissuegraph import keys
-from tissuegraph.domains import stability
-from tissuegraph.domains.communities import find_communities
-from tissuegraph.domains.consensus import consensus
-from tissuegraph.domains.embeddings import embedding
-from tissuegraph.domains.mclust import run_mclust
-from tissuegraph.domains.mixture import climb, fit_mixture
+from tissuegraph.clustering import stability
+from tissuegraph.clustering.communities import find_communities
+from tissuegraph.clustering.consensus import consensus
+from tissuegraph.clustering.mclust import run_mclust
+from tissuegraph.clustering.mixture import climb, fit_mixture
 from tissuegraph.domains.refine import average_over_neighbours, neighbour_noise, refine_labels
 from tissuegraph.errors import InputError
+from tissuegraph.features.embeddings import embedding
 
 if TYPE_CHECKING:
     from anndata import AnnData

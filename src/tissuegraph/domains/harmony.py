@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tissuegraph.domains.embeddings import embedding
 from tissuegraph.errors import InputError, MachineError
+from tissuegraph.features.embeddings import embedding
 from tissuegraph.graph.sections import SectionKey, section_codes, section_columns
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from tissuegraph import keys
-from tissuegraph.domains.expression import Matrix, log_expression
 from tissuegraph.domains.labels import domain_labels, note
 from tissuegraph.errors import InputError
+from tissuegraph.features.expression import Matrix, log_expression
 
 if TYPE_CHECKING:
     from anndata import AnnData

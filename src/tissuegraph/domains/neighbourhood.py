@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tissuegraph import keys
-from tissuegraph.domains.embeddings import embedding
 from tissuegraph.errors import InputError
+from tissuegraph.features.embeddings import embedding
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -15,11 +15,12 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 
 from tissuegraph import keys
-from tissuegraph.domains.expression import Matrix, adjacency, log_expression
 from tissuegraph.domains.labels import domain_labels, note
 from tissuegraph.domains.moran import FEWEST_CELLS, Graph, as_graph, moran_moments
 from tissuegraph.errors import InputError
+from tissuegraph.features.expression import Matrix, log_expression
 from tissuegraph.graph.sections import SectionKey, section_codes, section_columns
+from tissuegraph.graph.stored import adjacency
 
 if TYPE_CHECKING:
     from anndata import AnnData

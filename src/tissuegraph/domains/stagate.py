@@ -18,16 +18,18 @@ from rich.progress import track
 
 from tissuegraph import keys
 from tissuegraph.domains.cell_types import cell_types
-from tissuegraph.domains.components import Codes, Components, Moments, fit_components, mean_squared_length
 from tissuegraph.domains.denoise import denoise
-from tissuegraph.domains.expression import Matrix, adjacency, expression, modelled_genes, positions
 from tissuegraph.domains.params import Z_SCORE_GENES, StagateParams, stagate_params
 from tissuegraph.domains.stagate_model import StagateModel, load_stagate, new_network, restored
-from tissuegraph.errors import InputError, MachineError, ModelError
+from tissuegraph.errors import InputError, ModelError
+from tissuegraph.features.components import Codes, Components, Moments, fit_components, mean_squared_length
+from tissuegraph.features.expression import Matrix, expression, modelled_genes
 from tissuegraph.graph.sections import section_codes, section_columns
+from tissuegraph.graph.stored import adjacency, positions
 from tissuegraph.nn.stagate_batches import Tissue, apply
 from tissuegraph.nn.stagate_fit import Descent, fit
 from tissuegraph.nn.stagate_graph import CellGraph
+from tissuegraph.training.machine import torch_device
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -117,7 +119,7 @@ def stagate(
     """
     if params is not None and preset is not None:
         raise InputError("both params and preset are given; give one of them")
-    params, on = params or stagate_params(preset), _device(device)
+    params, on = params or stagate_params(preset), torch_device(device)
     genes = modelled_genes(adata)
     matrix = expression(adata, genes, layer, normalize=normalize)
     edges = adjacency(adata)
@@ -172,7 +174,7 @@ def stagate_transform(
     ModelError
         If there is no model.
     """
-    fitted, on = _model(model, key_added), _device(device)
+    fitted, on = _model(model, key_added), torch_device(device)
     matrix = expression(adata, fitted.genes, layer, normalize=normalize)
     edges = adjacency(adata)
     sections = section_codes(adata, section_columns(adata, fitted.params.section_key))
@@ -228,15 +230,6 @@ def _batches(params: StagateParams, num_cells: int) -> tuple[int | None, int]:
 def _descent(params: StagateParams) -> Descent:
     names = ("loss", "learning_rate", "weight_decay", "decay_last_only", "gradient_clipping", "two_updates")
     return Descent(**{name: getattr(params, name) for name in names})
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise MachineError(f"device {name!r} is not there; pass device='cpu'") from error
 
 
 def _model(model: StagateModel | AnnData | str | Path, key: str) -> StagateModel:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from tissuegraph import keys
-from tissuegraph.domains.components import Components, Moments
 from tissuegraph.domains.params import StagateParams
 from tissuegraph.errors import ModelError
+from tissuegraph.features.components import Components, Moments
 from tissuegraph.nn.stagate import Stagate
 from tissuegraph.output import whole_folder
 

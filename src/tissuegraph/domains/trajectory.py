@@ -13,11 +13,11 @@ from scipy.sparse.csgraph import connected_components
 
 from tissuegraph import keys
 from tissuegraph.domains.diffusion import diffusion_positions
-from tissuegraph.domains.embeddings import embedding
-from tissuegraph.domains.expression import adjacency
 from tissuegraph.domains.labels import domain_labels, note
 from tissuegraph.domains.neighbourhood import FEWEST_CELLS, NEIGHBORS, neighbourhood
 from tissuegraph.errors import InputError
+from tissuegraph.features.embeddings import embedding
+from tissuegraph.graph.stored import adjacency
 
 if TYPE_CHECKING:
     from anndata import AnnData

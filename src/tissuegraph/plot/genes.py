@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tissuegraph import keys
-from tissuegraph.domains.expression import log_expression
 from tissuegraph.domains.labels import domain_labels
 from tissuegraph.errors import InputError
+from tissuegraph.features.expression import log_expression
 from tissuegraph.graph.sections import SectionKey
 from tissuegraph.plot.canvas import (
     INCHES,

@@ -15,7 +15,7 @@ from tissuegraph import keys
 from tissuegraph.domains.params import StagateParams, stagate_params
 from tissuegraph.errors import InputError
 from tissuegraph.output import refuse_existing_file, whole_file
-from tissuegraph.segmentation.params import check_seed
+from tissuegraph.training.params import check_seed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -179,9 +179,9 @@ def _embed(
     settings: dict[str, Any],
 ) -> list[str]:
     """Choose genes, fit the networks and name the embeddings that are joined; `X` stays as it is."""
-    from tissuegraph.domains.genes import mark_variable_genes
     from tissuegraph.domains.smoothed import SMOOTHED, smoothed_components
     from tissuegraph.domains.stagate import stagate
+    from tissuegraph.features.genes import mark_variable_genes
 
     layer = settings.pop("layer")
     if layer is None and keys.LAYER_COUNTS in adata.layers:

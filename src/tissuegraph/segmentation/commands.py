@@ -23,9 +23,9 @@ from tissuegraph.segmentation.params import (
     PredictParams,
     ReferenceFile,
     TrainParams,
-    check_seed,
 )
 from tissuegraph.segmentation.stages import Stages
+from tissuegraph.training.params import check_seed
 
 if TYPE_CHECKING:
     from tissuegraph.segmentation.pretrained.model import PairModel
@@ -187,8 +187,8 @@ def segment(
     stages = Stages(profile=profile)
     from tissuegraph.segmentation import steps
     from tissuegraph.segmentation.apply import apply_model
-    from tissuegraph.segmentation.machine import check_in_one_command
     from tissuegraph.segmentation.pretrained.model import load_pair_model
+    from tissuegraph.training.machine import check_in_one_command
 
     check_seed(seed)
     by_hand = {"graph": graph, "data": data, "segger": segger, "training": training, "assign": assign}

@@ -17,10 +17,10 @@ from tissuegraph.segmentation.params import (
     DatasetParams,
     PredictParams,
     TrainParams,
-    check_seed,
 )
 from tissuegraph.segmentation.stages import Stages
 from tissuegraph.trace import tracing
+from tissuegraph.training.params import check_seed
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def train(
     """
     stages = Stages(profile=profile)
     from tissuegraph.segmentation import steps
-    from tissuegraph.segmentation.machine import is_first_process
+    from tissuegraph.training.machine import is_first_process
 
     check_seed(seed)
     root = Path(default_root_dir).absolute()

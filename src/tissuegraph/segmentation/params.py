@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tissuegraph.errors import InputError
+from tissuegraph.training.params import MANY, check_ranges
 
-LARGEST_SEED = 2**32 - 1
-"""That the generators take."""
 MIN_QV = 20.0
 """Transcripts of lower quality are left out."""
 MIN_PROBABILITY = 0.5
@@ -17,25 +16,6 @@ FEWEST_IN_FRAGMENT = 5
 """Transcripts that a cell without a nucleus needs: nothing else says that it is a cell."""
 SMALL_CELL = 10
 """Transcripts below which a cell is called small (`obs["is_small"]`): too few to tell its type."""
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that the generators do not take, with `InputError`."""
-    if not 0 <= seed <= LARGEST_SEED:
-        message = f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}"
-        raise InputError(message)
-
-
-def _check(owner: object, **ranges: tuple[float, float]) -> None:
-    """Refuse values outside their range, bounds included; None is no value."""
-    for name, (low, high) in ranges.items():
-        value = getattr(owner, name)
-        if value is not None and not low <= value <= high:
-            message = f"{name} is {value}; give a number from {low:g} to {high:g}"
-            raise InputError(message)
-
-
-MANY = 10**9
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,7 @@ class DatasetParams:
 
     def __post_init__(self) -> None:
         """Refuse what gives no tiles."""
-        _check(
+        check_ranges(
             self,
             tile_transcripts=(1, MANY),
             max_tiles=(3, MANY),
@@ -96,7 +76,7 @@ class TrainParams:
 
     def __post_init__(self) -> None:
         """Refuse what cannot train."""
-        _check(
+        check_ranges(
             self,
             batch_size_train=(1, MANY),
             batch_size_val=(1, MANY),
@@ -127,7 +107,7 @@ class AssignParams:
 
     def __post_init__(self) -> None:
         """Refuse what weighs nothing."""
-        _check(
+        check_ranges(
             self,
             affinity_weight=(0, 1e3),
             profile_weight=(0, 1e3),
@@ -156,7 +136,7 @@ class PredictParams:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be applied."""
-        _check(
+        check_ranges(
             self,
             min_probability=(0, 1),
             min_precision=(0.5, 1),

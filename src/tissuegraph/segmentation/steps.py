@@ -24,7 +24,6 @@ from tissuegraph.sample import Sample
 from tissuegraph.segmentation.axes import LocalAxes
 from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, nuclear_counts, write_dataset
 from tissuegraph.segmentation.fit_assign import fit_on_tiles
-from tissuegraph.segmentation.machine import check_training
 from tissuegraph.segmentation.model import SegmentationModel
 from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 from tissuegraph.segmentation.stages import Stages
@@ -34,6 +33,7 @@ from tissuegraph.tiles.store import MAX_TILES, TileStore, write_store
 from tissuegraph.tiles.survey import Survey, kept_transcripts
 from tissuegraph.tiles.survey import survey as look
 from tissuegraph.trace import tracing
+from tissuegraph.training.machine import check_training
 
 log = logging.getLogger(__name__)
 

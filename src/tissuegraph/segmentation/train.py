@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from torch_geometric.loader import DataLoader
 
 from tissuegraph.errors import InputError, ModelError
@@ -20,10 +16,10 @@ from tissuegraph.nn.lit import LitSegger
 from tissuegraph.nn.params import SeggerParams
 from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset, nuclear_counts
 from tissuegraph.segmentation.gene_vectors import gene_vectors
-from tissuegraph.segmentation.machine import check_machine
 from tissuegraph.segmentation.params import TrainParams
 from tissuegraph.segmentation.warm_start import warm_start
-from tissuegraph.trace import current_trace
+from tissuegraph.training import trainer
+from tissuegraph.training.machine import check_machine
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +38,7 @@ def fit(
 
     Lightning's own files (checkpoints, metrics.csv) go to `root`.
     """
-    accelerator = check_machine(params.accelerator, params.devices)
+    check_machine(params.accelerator, params.devices)
     train_tiles = SpatialTranscriptomicsDataset(train_dir)
     val_tiles = SpatialTranscriptomicsDataset(val_dir)
     tokens = check_panel(train_tiles, val_tiles, num_tx_tokens)
@@ -52,69 +48,17 @@ def fit(
     network = LitSegger(tokens, segger, params.learning_rate)
     first_batch = next(iter(DataLoader(train_tiles, params.batch_size_train)))
     warm_start(network, torch.from_numpy(vectors), first_batch)
-    best = ModelCheckpoint(
-        dirpath=root / "checkpoints",
-        filename="best",
-        monitor="val_loss",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    stop = EarlyStopping(monitor="val_loss", patience=params.patience)
-    trainer = _trainer(root, params, accelerator, [best, stop, _EpochSpans()])
-    started = time.perf_counter()
     order = torch.Generator().manual_seed(seed)
-    trainer.fit(
+    history = trainer.fit(
         network,
         DataLoader(train_tiles, params.batch_size_train, shuffle=True, generator=order),
         DataLoader(val_tiles, params.batch_size_val),
+        root,
+        params,
     )
-    state = _load(Path(best.best_model_path))
-    network.load_state_dict(state["state_dict"])
-    network.cpu().eval()
-    history = {
-        "epochs": int(trainer.current_epoch),
-        "steps": int(trainer.global_step or state["global_step"]),
-        "stopped_because": stopped_because(_load(Path(best.last_model_path)), params),
-        "tiles": {"train": len(train_tiles), "val": len(val_tiles)},
-        "transcripts": sum(int(tile["tx"].num_nodes) for tile in train_tiles),
-        "best_val_loss": best_score(state),
-        "val_auroc": float(trainer.callback_metrics["val_auroc"]),
-        "val_f1": float(trainer.callback_metrics["val_f1"]),
-        "seconds": round(time.perf_counter() - started, 2),
-    }
+    history["tiles"] = {"train": len(train_tiles), "val": len(val_tiles)}
+    history["transcripts"] = sum(int(tile["tx"].num_nodes) for tile in train_tiles)
     return network, vectors, history
-
-
-def stopped_because(last: dict[str, Any], params: TrainParams) -> str:
-    """Why training ended, as its last checkpoint tells: with several processes only the file does."""
-    if int(last["epoch"]) + 1 >= params.epochs:
-        return "all epochs done"
-    scores = [part["current_score"] for part in last["callbacks"].values() if "current_score" in part]
-    if any(score is not None and not torch.isfinite(score) for score in scores):
-        return "validation loss is no number"
-    return "validation loss is flat"
-
-
-def _load(checkpoint: Path) -> dict[str, Any]:
-    return torch.load(checkpoint, weights_only=True, map_location="cpu")
-
-
-class _EpochSpans(Callback):
-    """Puts the epochs into the trace of the run, where one is recorded."""
-
-    def on_train_epoch_start(self, *_: object) -> None:
-        self.begin = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, *_: object) -> None:
-        trace = current_trace()
-        if trace is not None:
-            trace.add(f"epoch {trainer.current_epoch}", self.begin)
-
-
-def best_score(state: dict[str, Any]) -> float | None:
-    """Best validation loss, as the checkpoint has it: with several processes only the file tells."""
-    scores = [part["best_model_score"] for part in state["callbacks"].values() if "best_model_score" in part]
-    return float(scores[0]) if scores and scores[0] is not None else None
 
 
 def check_panel(
@@ -156,26 +100,3 @@ def check_hops(tiles: SpatialTranscriptomicsDataset, segger: SeggerParams) -> No
             tiles.hops,
             segger.hops,
         )
-
-
-def _trainer(root: Path, params: TrainParams, accelerator: str, callbacks: list[Callback]) -> L.Trainer:
-    precision = params.precision
-    if precision == "auto":
-        precision = "16-mixed" if accelerator == "cuda" else "32-true"
-    devices: int | str = params.devices if params.devices == "auto" else int(params.devices)
-    if devices == "auto" and accelerator == "cpu":
-        devices = 1
-    return L.Trainer(
-        accelerator=accelerator,
-        strategy=params.strategy,
-        devices=devices,
-        precision=precision,
-        max_epochs=params.epochs,
-        callbacks=callbacks,
-        logger=CSVLogger(root, name="", version=""),
-        enable_progress_bar=sys.stderr.isatty(),
-        enable_model_summary=False,
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        deterministic=accelerator == "cpu" or "warn",
-    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 
 from tissuegraph.errors import InputError, MachineError
 from tissuegraph.parallel import cores
-from tissuegraph.segmentation.params import TrainParams
+from tissuegraph.training.params import Training
 
+AnyTraining = TypeVar("AnyTraining", bound=Training)
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 SPAWN = "ddp_spawn"
 STRATEGIES = ("auto", "ddp", SPAWN)
@@ -24,7 +26,7 @@ def available() -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def check_training(params: TrainParams) -> TrainParams:
+def check_training(params: AnyTraining) -> AnyTraining:
     """Check how training is to run; return the parameters with the strategy that will be used.
 
     Several processes are spawned, unless `ddp` is asked for, which runs the whole command again in each.
@@ -42,14 +44,15 @@ def check_training(params: TrainParams) -> TrainParams:
             message = f"{name} is {getattr(params, name)!r}; choose one of {', '.join(choices)}"
             raise InputError(message)
     if params.strategy == "auto" and processes(accelerator, params.devices) > 1:
-        params = replace(params, strategy=SPAWN)
+        changed: Any = params
+        params = replace(changed, strategy=SPAWN)
     if params.strategy == SPAWN:
         # tensors that are mapped from a file cannot be handed over by their file descriptor
         torch.multiprocessing.set_sharing_strategy("file_system")
     return params
 
 
-def check_in_one_command(params: TrainParams) -> None:
+def check_in_one_command(params: Training) -> None:
     """As `check_training`, and refuse, with `MachineError`, what would run the other steps twice."""
     accelerator, strategy = check_machine(params.accelerator, params.devices), check_training(params).strategy
     if strategy == "ddp" and processes(accelerator, params.devices) > 1:
@@ -115,3 +118,19 @@ def _check_devices(devices: int | str, there: int, accelerator: str, listed: str
             f"type --devices {there}"
         )
         raise MachineError(message)
+
+
+def torch_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the GPU where there is one.
+
+    Raises
+    ------
+    MachineError
+        If it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise MachineError(f"device {name!r} is not there; pass device='cpu'") from error

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tissuegraph.domains.expression import Matrix
+from tissuegraph.features.expression import Matrix
 from tissuegraph.nn.sparse import SparseRows
 
 SPARE = 20

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import adjusted_rand_score
 
-from tissuegraph.domains.mixture import fit_mixture
+from tissuegraph.clustering.mixture import fit_mixture
 
 Floats = npt.NDArray[np.float64]
 

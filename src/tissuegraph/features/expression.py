@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.io.sections.assemble import is_whole
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 Matrix = sparse.csr_matrix | npt.NDArray[np.float32]
 TARGET_COUNTS = 1e4
-CONNECTIVITIES = "spatial_connectivities"
 
 log = logging.getLogger(__name__)
 
@@ -116,37 +114,6 @@ def _check_numbers(values: npt.NDArray[Any], name: str, *, normalize: bool) -> N
         )
     if normalize and not counts:
         raise InputError(f"{name} holds no raw counts, which normalize=True expects; pass normalize=False")
-
-
-def adjacency(adata: AnnData) -> sparse.csr_matrix:
-    """Weights of the edges [N, N]; row i has the neighbours that cell i listens to.
-
-    Raises
-    ------
-    InputError
-        If there is no graph, or its weights are not positive numbers.
-    """
-    if CONNECTIVITIES not in adata.obsp:
-        raise InputError(
-            f"no graph in obsp['{CONNECTIVITIES}']; build it first with tg.spatial_neighbors(adata), or with "
-            "squidpy.gr.spatial_neighbors"
-        )
-    graph = sparse.csr_matrix(adata.obsp[CONNECTIVITIES], dtype=np.float32)
-    if not (np.isfinite(graph.data).all() and (graph.data >= 0).all()):
-        raise InputError(
-            f"obsp['{CONNECTIVITIES}'] has weights that are negative or no numbers; build it anew"
-        )
-    alone = int((np.diff(graph.indptr) == 0).sum())
-    if alone:
-        log.warning("%d of %d cells have no neighbour; each listens only to itself", alone, adata.n_obs)
-    return graph
-
-
-def positions(adata: AnnData) -> npt.NDArray[np.float64] | None:
-    """Positions [N, D] of the cells, or None."""
-    if keys.OBSM_SPATIAL not in adata.obsm:
-        return None
-    return np.asarray(adata.obsm[keys.OBSM_SPATIAL], np.float64)
 
 
 def log_expression(adata: AnnData, layer: str | None) -> Matrix:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import pandas as pd
 
-from tissuegraph.domains.expression import expression
+from tissuegraph.features.expression import expression
 from tissuegraph.graph.sections import SectionKey, section_codes, section_columns
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What networks are given of an AnnData: normalised expression, its components, embeddings."""

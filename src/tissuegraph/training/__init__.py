@@ -1,0 +1,1 @@
+"""How any network is trained in Lightning, and on what machine."""
