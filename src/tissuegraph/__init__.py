@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.cells.neighbours import expression_neighbors
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.harmony import harmonize
@@ -64,6 +65,7 @@ __all__ = [
     "domain_markers",
     "errors",
     "evaluate",
+    "expression_neighbors",
     "find_domains",
     "harmonize",
     "load_stagate",
@@ -111,6 +113,7 @@ _SOURCES = {
     "domain_markers": "tissuegraph.domains.markers",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
+    "expression_neighbors": "tissuegraph.cells.neighbours",
     "find_domains": "tissuegraph.runs.domains",
     "harmonize": "tissuegraph.domains.harmony",
     "smoothed_components": "tissuegraph.domains.smoothed",
