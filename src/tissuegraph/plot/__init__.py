@@ -1,8 +1,8 @@
 """Pictures: one function a picture; each draws on the matplotlib axes that it is given, or on new ones."""
 
-from tissuegraph.plot.embedding import sections_3d, umap
 from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
+from tissuegraph.plot.spaces import embedding, sections_3d, umap
 from tissuegraph.plot.tissue import attention, domains, pseudotime
 from tissuegraph.plot.trajectory import paga
 
@@ -11,6 +11,7 @@ __all__ = [
     "degrees",
     "denoised",
     "domains",
+    "embedding",
     "paga",
     "pseudotime",
     "sections_3d",
