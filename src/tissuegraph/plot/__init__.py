@@ -2,6 +2,7 @@
 
 from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
+from tissuegraph.plot.networks import graph
 from tissuegraph.plot.spaces import embedding, sections_3d, umap
 from tissuegraph.plot.tissue import attention, domains, pseudotime
 from tissuegraph.plot.trajectory import paga
@@ -12,6 +13,7 @@ __all__ = [
     "denoised",
     "domains",
     "embedding",
+    "graph",
     "paga",
     "pseudotime",
     "sections_3d",

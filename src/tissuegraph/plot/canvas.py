@@ -215,14 +215,23 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def legend(
-    target: Figure | Axes, colours: Mapping[str, str], title: str, *, unlabelled: bool, left: bool = False
+    target: Figure | Axes,
+    colours: Mapping[str, str],
+    title: str,
+    *,
+    unlabelled: bool,
+    left: bool = False,
+    more: Sequence[Line2D] = (),
 ) -> None:
-    """Name the colours beside a figure, or beside axes, to their right or left."""
+    """Name the colours, and `more` under them, beside a figure, or beside axes, to their right or left."""
     shown = [*colours.items(), *([("none", UNLABELLED)] if unlabelled else [])]
     handles = [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in shown]
+    handles += more
     columns = ceil(len(handles) / LEGEND_ROWS)
     if isinstance(target, Figure):
-        target.legend(handles=handles, title=title, loc="outside right center", frameon=False, ncols=columns)
+        size = 8 if columns > 1 else None
+        place = "outside right center"
+        target.legend(handles=handles, title=title, loc=place, frameon=False, ncols=columns, fontsize=size)
         return
     target.legend(
         handles=handles,
