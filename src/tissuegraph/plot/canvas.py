@@ -229,9 +229,14 @@ def legend(
     handles += more
     columns = ceil(len(handles) / LEGEND_ROWS)
     if isinstance(target, Figure):
-        size = 8 if columns > 1 else None
-        place = "outside right center"
-        target.legend(handles=handles, title=title, loc=place, frameon=False, ncols=columns, fontsize=size)
+        target.legend(
+            handles=handles,
+            title=title,
+            loc="outside right center",
+            frameon=False,
+            ncols=columns,
+            fontsize=8 if columns > 1 else 10,
+        )
         return
     target.legend(
         handles=handles,

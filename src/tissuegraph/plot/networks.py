@@ -171,9 +171,8 @@ def _draw_nodes(ax: Axes, at: Floats, colours: npt.NDArray[np.str_], codes: Numb
     order = np.random.default_rng(0).permutation(len(at))
     order = order[np.argsort(codes[order] >= 0, kind="stable")]
     rim = 0.5 if size > 20 else 0
-    ax.scatter(
-        *at[order].T, s=size, c=colours[order], edgecolors="white", linewidths=rim, rasterized=True, zorder=2
-    )
+    x, y = at[order].T
+    ax.scatter(x, y, s=size, c=colours[order], edgecolors="white", linewidths=rim, rasterized=True, zorder=2)
 
 
 def _edge_handles(shares: Floats) -> list[Line2D]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +101,7 @@ def _pulled(edges: sparse.csr_matrix, rng: np.random.Generator) -> Floats:
 
 def _spectral(weights: sparse.csr_matrix) -> Floats:
     """The second and third eigenvector of the normalised Laplacian, scaled to reach one."""
-    lap = laplacian(weights.astype(np.float64), normed=True)
+    lap: Any = laplacian(weights.astype(np.float64), normed=True)
     if weights.shape[0] <= DENSE:
         vectors = eigh(lap.toarray(), subset_by_index=[1, 2])[1]
     else:
