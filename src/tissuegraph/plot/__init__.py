@@ -1,5 +1,6 @@
 """Pictures: one function a picture; each draws on the matplotlib axes that it is given, or on new ones."""
 
+from tissuegraph.plot.classes import confusion
 from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
 from tissuegraph.plot.networks import graph
@@ -9,6 +10,7 @@ from tissuegraph.plot.trajectory import paga
 
 __all__ = [
     "attention",
+    "confusion",
     "degrees",
     "denoised",
     "domains",
