@@ -1,6 +1,7 @@
 """Pictures: one function a picture; each draws on the matplotlib axes that it is given, or on new ones."""
 
 from tissuegraph.plot.classes import confusion
+from tissuegraph.plot.confidence import reliability
 from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
 from tissuegraph.plot.networks import graph
@@ -18,6 +19,7 @@ __all__ = [
     "graph",
     "paga",
     "pseudotime",
+    "reliability",
     "sections_3d",
     "stability",
     "umap",

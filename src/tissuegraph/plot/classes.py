@@ -115,13 +115,18 @@ def paired(truth: Labels, predicted: Labels) -> tuple[pd.Categorical, pd.Categor
         raise InputError(
             f"{len(truth):,} true labels, but {len(predicted):,} predicted; give one of each for every cell"
         )
-    indices = [labels.index for labels in (truth, predicted) if isinstance(labels, pd.Series)]
-    if len(indices) == 2 and not indices[0].equals(indices[1]):
+    check_index(truth, predicted)
+    return _text(truth), _text(predicted)
+
+
+def check_index(*columns: object) -> None:
+    """Refuse, with `InputError`, series of other cells than the first one, or in another order."""
+    indices = [column.index for column in columns if isinstance(column, pd.Series)]
+    if any(not index.equals(indices[0]) for index in indices):
         raise InputError(
             "the true and the predicted labels have different indices; bring them into one order, such as by "
             "predicted.loc[truth.index]"
         )
-    return _text(truth), _text(predicted)
 
 
 def _text(labels: Labels) -> pd.Categorical:
