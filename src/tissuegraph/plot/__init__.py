@@ -7,6 +7,7 @@ from tissuegraph.plot.graphs import degrees, stability
 from tissuegraph.plot.networks import graph
 from tissuegraph.plot.spaces import embedding, sections_3d, umap
 from tissuegraph.plot.tissue import attention, domains, pseudotime
+from tissuegraph.plot.training import history
 from tissuegraph.plot.trajectory import paga
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "domains",
     "embedding",
     "graph",
+    "history",
     "paga",
     "pseudotime",
     "reliability",
