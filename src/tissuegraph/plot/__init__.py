@@ -4,6 +4,7 @@ from tissuegraph.plot.classes import confusion
 from tissuegraph.plot.confidence import reliability
 from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
+from tissuegraph.plot.neighbourhoods import neighbours
 from tissuegraph.plot.networks import graph
 from tissuegraph.plot.spaces import embedding, sections_3d, umap
 from tissuegraph.plot.tissue import attention, domains, pseudotime
@@ -19,6 +20,7 @@ __all__ = [
     "embedding",
     "graph",
     "history",
+    "neighbours",
     "paga",
     "pseudotime",
     "reliability",
