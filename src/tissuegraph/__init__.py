@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.cells.bridge import to_pyg
+    from tissuegraph.cells.bridge_back import from_pyg
     from tissuegraph.cells.neighbours import expression_neighbors
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
@@ -67,6 +69,7 @@ __all__ = [
     "evaluate",
     "expression_neighbors",
     "find_domains",
+    "from_pyg",
     "harmonize",
     "load_stagate",
     "mark_variable_genes",
@@ -89,6 +92,7 @@ __all__ = [
     "stagate",
     "stagate_transform",
     "suggest_radius",
+    "to_pyg",
     "train",
     "umap",
 ]
@@ -115,6 +119,7 @@ _SOURCES = {
     "evaluate": "tissuegraph.evaluation.evaluate",
     "expression_neighbors": "tissuegraph.cells.neighbours",
     "find_domains": "tissuegraph.runs.domains",
+    "from_pyg": "tissuegraph.cells.bridge_back",
     "harmonize": "tissuegraph.domains.harmony",
     "smoothed_components": "tissuegraph.domains.smoothed",
     "load_stagate": "tissuegraph.domains.stagate_model",
@@ -137,6 +142,7 @@ _SOURCES = {
     "stagate": "tissuegraph.domains.stagate",
     "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
+    "to_pyg": "tissuegraph.cells.bridge",
     "train": "tissuegraph.segmentation.learn",
     "umap": "tissuegraph.domains.neighbourhood",
 }
