@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph import datasets, errors, metrics, plot, simulate
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
     from tissuegraph.cells.neighbours import expression_neighbors
@@ -64,6 +64,7 @@ __all__ = [
     "assign_domains",
     "cluster_domains",
     "dataset",
+    "datasets",
     "domain_markers",
     "errors",
     "evaluate",
@@ -114,6 +115,7 @@ _SOURCES = {
     "assign_domains": "tissuegraph.domains.assign",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
+    "datasets": "tissuegraph.datasets",
     "domain_markers": "tissuegraph.domains.markers",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
