@@ -54,8 +54,8 @@ def citation_graph(
 
     Returns
     -------
-    AnnData with words in `X` (csr f32, 0 or 1), `obs["label"]`, the graph (f32, symmetric, without self loops)
-    in `obsp["citation_connectivities"]` and `uns["citation_neighbors"]`, and the parameters in
+    AnnData with words in `X` (csr f32, 0 or 1), `obs["label"]`, the graph (f32, symmetric, no self loops) in
+    `obsp["citation_connectivities"]` and `uns["citation_neighbors"]`, and the parameters in
     `uns["tissuegraph"]["simulated"]`.
 
     Raises
