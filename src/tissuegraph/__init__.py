@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph import datasets, errors, metrics, plot, simulate
+    from tissuegraph.cells.bridge import to_pyg
+    from tissuegraph.cells.bridge_back import from_pyg
     from tissuegraph.cells.neighbours import expression_neighbors
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
@@ -62,11 +64,13 @@ __all__ = [
     "assign_domains",
     "cluster_domains",
     "dataset",
+    "datasets",
     "domain_markers",
     "errors",
     "evaluate",
     "expression_neighbors",
     "find_domains",
+    "from_pyg",
     "harmonize",
     "load_stagate",
     "mark_variable_genes",
@@ -89,6 +93,7 @@ __all__ = [
     "stagate",
     "stagate_transform",
     "suggest_radius",
+    "to_pyg",
     "train",
     "umap",
 ]
@@ -110,11 +115,13 @@ _SOURCES = {
     "assign_domains": "tissuegraph.domains.assign",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
+    "datasets": "tissuegraph.datasets",
     "domain_markers": "tissuegraph.domains.markers",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
     "expression_neighbors": "tissuegraph.cells.neighbours",
     "find_domains": "tissuegraph.runs.domains",
+    "from_pyg": "tissuegraph.cells.bridge_back",
     "harmonize": "tissuegraph.domains.harmony",
     "smoothed_components": "tissuegraph.domains.smoothed",
     "load_stagate": "tissuegraph.domains.stagate_model",
@@ -137,6 +144,7 @@ _SOURCES = {
     "stagate": "tissuegraph.domains.stagate",
     "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
+    "to_pyg": "tissuegraph.cells.bridge",
     "train": "tissuegraph.segmentation.learn",
     "umap": "tissuegraph.domains.neighbourhood",
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 METHODS = ("knn", "cosine", "gaussian", "shared")
+EXPRESSION = "expression"
 NEIGHBORS = 15
 COMPONENTS = 50
 """Principal components in which cells are compared, unless an embedding is named."""
@@ -34,7 +35,7 @@ def expression_neighbors(
     use_rep: str | None = None,
     threshold: float | None = None,
     width: float | None = None,
-    key_added: str = "expression",
+    key_added: str = EXPRESSION,
     seed: int = 0,
 ) -> None:
     """Join cells whose expression is alike, wherever they lie.

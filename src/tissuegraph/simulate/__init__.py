@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tissuegraph.simulate.bundle import tissue
+from tissuegraph.simulate.citation import citation_graph
 from tissuegraph.simulate.clusters.omics import omics, write_omics
 from tissuegraph.simulate.clusters.params import OmicsParams
 from tissuegraph.simulate.grown.bundle import grown_tissue
@@ -16,6 +17,7 @@ __all__ = [
     "OmicsParams",
     "SectionParams",
     "TissueParams",
+    "citation_graph",
     "grown_tissue",
     "omics",
     "section",
