@@ -93,7 +93,8 @@ def test_edges_are_drawn_once_and_told_apart_by_the_labels_at_their_ends():
     assert ends[(3, 0), (4, 0)] == none
     shown = texts(ax.figure.legends[0])
     assert shown[:5] == ["a", "b", "none", "", "edges"]
-    assert shown[5:] == ["same label: 40.0%", "two labels: 40.0%", "no label: 20.0%"]
+    # of 15 pairs of cells 1 + 3 have one label
+    assert shown[5:] == ["same label: 40.0% (chance: 26.7%)", "two labels: 40.0%", "no label: 20.0%"]
     widths = dict(zip(ends, lines.get_linewidths(), strict=True))
     assert widths[(0, 0), (1, 0)] == max(widths.values()) > widths[(2, 0), (3, 0)]
     bottom, top = ax.get_ylim()
@@ -127,7 +128,12 @@ def test_the_shares_are_those_of_a_plain_loop():
     graph, labels = adata.obsp["club"].tocoo(), adata.obs["cell_type"].to_numpy()
     same = np.mean([labels[i] == labels[j] for i, j in zip(graph.row, graph.col, strict=True)])
     ax = tg.plot.graph(adata, "club")
-    assert texts(ax.figure.legends[0])[-2:] == [f"same label: {same:.1%}", f"two labels: {1 - same:.1%}"]
+    shuffled = [np.random.default_rng(seed).permutation(labels) for seed in range(300)]
+    chance = np.mean([named[graph.row] == named[graph.col] for named in shuffled])
+    first, second = texts(ax.figure.legends[0])[-2:]
+    assert first.startswith(f"same label: {same:.1%} (chance: ")
+    assert second == f"two labels: {1 - same:.1%}"
+    assert float(first.split()[-1].strip("%)")) == pytest.approx(100 * chance, abs=1.5)
 
 
 def test_what_is_left_out_is_said_and_does_not_change_the_shares():
@@ -204,8 +210,8 @@ def test_a_part_is_reached_in_the_fewest_steps():
         part = part_around(edges, 11, seed)
         assert len(set(part)) == 11 == len(part)
     assert part_around(edges, 62, 0).tolist() == list(range(62))
-    one = two_rings(50, 0, 0)
-    part = part_around(one, 11, 0)
+    part = part_around(edges, 11, 0)
+    assert part.max() < 50  # all in the largest component
     assert len(np.flatnonzero(np.diff(part) > 1)) <= 1  # an arc, that may pass the end of the ring
 
 
@@ -315,6 +321,7 @@ def spoilt(**changes) -> ad.AnnData:
     ("picture", "adata", "arguments", "message"),
     [
         ("graph", small(), {"graph": "knn"}, r"no graph in obsp\['knn_connectivities'\]; build it first"),
+        ("graph", small(), {"max_nodes": 1}, r"max_nodes is 1 and max_edges 50000; give 2 or more"),
         ("graph", small(), {"key": "layer"}, r"no column 'layer' in obs; found: cell_type"),
         ("graph", small(), {"layout": "X_umap"}, r"expected 'spring' or a key of obsm, which has: spatial"),
         ("graph", spoilt(flat=np.ones((6, 1))), {"layout": "flat"}, r"obsm\['flat'\] has one column"),
