@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import anndata as ad
+import igraph
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import pdist
 
 import tissuegraph as tg
 from tissuegraph.errors import InputError
@@ -91,7 +93,8 @@ def test_edges_are_drawn_once_and_told_apart_by_the_labels_at_their_ends():
     assert ends[(3, 0), (4, 0)] == none
     shown = texts(ax.figure.legends[0])
     assert shown[:5] == ["a", "b", "none", "", "edges"]
-    assert shown[5:] == ["same label: 40.0%", "two labels: 40.0%", "no label: 20.0%"]
+    # of 15 pairs of cells 1 + 3 have one label
+    assert shown[5:] == ["same label: 40.0% (chance: 26.7%)", "two labels: 40.0%", "no label: 20.0%"]
     widths = dict(zip(ends, lines.get_linewidths(), strict=True))
     assert widths[(0, 0), (1, 0)] == max(widths.values()) > widths[(2, 0), (3, 0)]
     bottom, top = ax.get_ylim()
@@ -111,12 +114,26 @@ def test_cells_have_the_colours_of_their_labels():
     assert texts(own.get_legend())[:3] == ["a", "b", "none"]
 
 
+def test_only_positions_in_the_tissue_count_from_the_top():
+    adata = small()
+    adata.obsm["X_umap"] = adata.obsm["spatial"]
+    bottom, top = tg.plot.graph(adata, layout="X_umap").get_ylim()
+    assert bottom < top
+    adata.uns["tissuegraph"] = {"section": {"unit": "um"}}
+    assert [text.get_text() for text in tg.plot.graph(adata, layout="spatial").texts] == ["1 um"]
+
+
 def test_the_shares_are_those_of_a_plain_loop():
     adata = karate()
     graph, labels = adata.obsp["club"].tocoo(), adata.obs["cell_type"].to_numpy()
     same = np.mean([labels[i] == labels[j] for i, j in zip(graph.row, graph.col, strict=True)])
     ax = tg.plot.graph(adata, "club")
-    assert texts(ax.figure.legends[0])[-2:] == [f"same label: {same:.1%}", f"two labels: {1 - same:.1%}"]
+    shuffled = [np.random.default_rng(seed).permutation(labels) for seed in range(300)]
+    chance = np.mean([named[graph.row] == named[graph.col] for named in shuffled])
+    first, second = texts(ax.figure.legends[0])[-2:]
+    assert first.startswith(f"same label: {same:.1%} (chance: ")
+    assert second == f"two labels: {1 - same:.1%}"
+    assert float(first.split()[-1].strip("%)")) == pytest.approx(100 * chance, abs=1.5)
 
 
 def test_what_is_left_out_is_said_and_does_not_change_the_shares():
@@ -138,10 +155,11 @@ def test_the_layout_of_a_seed_is_the_same_and_nothing_else_moves():
     adata = karate()
     before = adata.obsp["club"].copy()
     random.seed(3)
-    expected = random.random()
+    expected = igraph.Graph.Erdos_Renyi(20, m=30).get_edgelist()
     random.seed(3)
     places = [dots(tg.plot.graph(adata, "club", seed=seed))[0].get_offsets() for seed in (0, 0, 1)]
-    assert random.random() == expected  # igraph draws from a generator of its own
+    # the layout drew from a generator of its own, and gave igraph back the one of Python
+    assert igraph.Graph.Erdos_Renyi(20, m=30).get_edgelist() == expected
     assert np.array_equal(places[0], places[1])
     assert not np.allclose(places[0], places[2])
     assert (adata.obsp["club"] != before).nnz == 0
@@ -177,13 +195,13 @@ def test_components_stand_beside_each_other(first, second, alone, seed):
             assert (low > other_high).any() or (high < other_low).any()
 
 
-def test_a_lattice_is_laid_out_without_folds():
-    edges = sparse.triu(layered().obsp["spatial_connectivities"], 1, "csr")
-    at = spring_layout(sparse.csr_matrix(edges), 0)
-    pairs = edges.tocoo()
-    joined = np.linalg.norm(at[pairs.row] - at[pairs.col], axis=1)
-    others = np.random.default_rng(0).integers(0, len(at), (2, 2000))
-    assert np.quantile(joined, 0.99) < np.median(np.linalg.norm(at[others[0]] - at[others[1]], axis=1)) / 3
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lattice_is_laid_out_without_folds(seed):
+    adata = layered()
+    graph = adata.obsp["spatial_connectivities"]
+    at = spring_layout(sparse.csr_matrix(sparse.triu(graph + graph.T, 1)), seed)
+    apart, true = pdist(at), pdist(adata.obsm["spatial"])
+    assert np.corrcoef(apart, true)[0, 1] > 0.97
 
 
 def test_a_part_is_reached_in_the_fewest_steps():
@@ -192,8 +210,8 @@ def test_a_part_is_reached_in_the_fewest_steps():
         part = part_around(edges, 11, seed)
         assert len(set(part)) == 11 == len(part)
     assert part_around(edges, 62, 0).tolist() == list(range(62))
-    one = two_rings(50, 0, 0)
-    part = part_around(one, 11, 0)
+    part = part_around(edges, 11, 0)
+    assert part.max() < 50  # all in the largest component
     assert len(np.flatnonzero(np.diff(part) > 1)) <= 1  # an arc, that may pass the end of the ring
 
 
@@ -303,6 +321,7 @@ def spoilt(**changes) -> ad.AnnData:
     ("picture", "adata", "arguments", "message"),
     [
         ("graph", small(), {"graph": "knn"}, r"no graph in obsp\['knn_connectivities'\]; build it first"),
+        ("graph", small(), {"max_nodes": 1}, r"max_nodes is 1 and max_edges 50000; give 2 or more"),
         ("graph", small(), {"key": "layer"}, r"no column 'layer' in obs; found: cell_type"),
         ("graph", small(), {"layout": "X_umap"}, r"expected 'spring' or a key of obsm, which has: spatial"),
         ("graph", spoilt(flat=np.ones((6, 1))), {"layout": "flat"}, r"obsm\['flat'\] has one column"),

@@ -67,7 +67,8 @@ def graph(
     """Draw a graph: cells coloured by `obs[key]`, edges by whether they join cells of the same label.
 
     Wider edges have a larger weight, the mean of both directions. The legend has the share of each kind
-    among all edges of the graph, drawn or not. Cells without a label are grey.
+    among all edges of the graph, drawn or not, and, as chance, the share of pairs of cells with one label.
+    Cells without a label are grey.
 
     Parameters
     ----------
@@ -88,6 +89,8 @@ def graph(
     InputError
         Where the graph, the labels or the places are missing, or no two cells are joined.
     """
+    if min(max_nodes, max_edges) < 2:
+        raise InputError(f"max_nodes is {max_nodes} and max_edges {max_edges}; give 2 or more")
     labels, edges = domain_labels(adata, key), _edges(adata, graph)
     codes = labels.codes.astype(np.int64)
     shares = np.bincount(_kinds(edges.tocoo(), codes), minlength=3) / edges.nnz
@@ -102,8 +105,9 @@ def graph(
     drawn = _draw_edges(ax, at, shown.tocoo(), codes_shown, max_edges, seed)
     colours = colours_of(list(labels.categories))
     _draw_nodes(ax, at, np.array([*colours.values(), UNLABELLED])[codes_shown], codes_shown)
+    handles = _edge_handles(shares, _by_chance(codes))
     beside = figure_of(ax) if own else ax
-    legend(beside, colours, key, unlabelled=bool((codes < 0).any()), more=_edge_handles(shares))
+    legend(beside, colours, key, unlabelled=bool((codes < 0).any()), more=handles)
     parts = _part(len(chosen), adata.n_obs, "cells"), _part(drawn, edges.nnz, "edges")
     ax.set_title(f"{graph}: {', '.join(parts)}", fontsize=9)
     return ax
@@ -175,11 +179,19 @@ def _draw_nodes(ax: Axes, at: Floats, colours: npt.NDArray[np.str_], codes: Numb
     ax.scatter(x, y, s=size, c=colours[order], edgecolors="white", linewidths=rim, rasterized=True, zorder=2)
 
 
-def _edge_handles(shares: Floats) -> list[Line2D]:
+def _by_chance(codes: Numbers) -> float:
+    """The share of all pairs of cells that have the same label: of edges, where labels are shuffled."""
+    sizes = np.bincount(codes[codes >= 0]).astype(np.float64)
+    return float((sizes * (sizes - 1)).sum() / (len(codes) * (len(codes) - 1)))
+
+
+def _edge_handles(shares: Floats, chance: float) -> list[Line2D]:
     headings = [Line2D([], [], linestyle="", label=text) for text in ("", "edges")]
+    notes = [f"{kind}: {share:.1%}" for kind, share in zip(KINDS, shares, strict=True)]
+    notes[0] += f" (chance: {chance:.1%})"
     return headings + [
-        Line2D([], [], color=colour, linewidth=2, label=f"{kind}: {share:.1%}")
-        for kind, colour, share in zip(KINDS, KIND_COLOURS, shares, strict=True)
+        Line2D([], [], color=colour, linewidth=2, label=note)
+        for note, colour, share in zip(notes, KIND_COLOURS, shares, strict=True)
         if share > 0
     ]
 

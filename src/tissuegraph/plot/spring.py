@@ -52,14 +52,16 @@ def spring_layout(edges: sparse.csr_matrix, seed: int) -> Floats:
 def part_around(edges: sparse.csr_matrix, number: int, seed: int) -> Cells:
     """Return so many cells of a graph, in order: those that one of them reaches in the fewest steps.
 
-    `edges` are as in `spring_layout`. Where a component has too few cells, others follow.
+    `edges` are as in `spring_layout`. The cell lies in the largest component; where that has too few cells,
+    others follow.
     """
     both = edges + edges.T
     component = connected_components(both, directed=False)[1]
     found: list[npt.NDArray[np.integer]] = []
     left = number
     seen = np.zeros(component.max() + 1, bool)
-    for start in np.random.default_rng(seed).permutation(len(component)):
+    starts = np.random.default_rng(seed).permutation(len(component))
+    for start in starts[np.argsort(-np.bincount(component)[component[starts]], kind="stable")]:
         if left <= 0:
             break
         if not seen[component[start]]:
