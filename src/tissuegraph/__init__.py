@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import datasets, errors, metrics, plot, simulate
+    from tissuegraph.cells.annotate import annotate, annotate_transform
+    from tissuegraph.cells.annotate_params import AnnotateParams
+    from tissuegraph.cells.annotation.model import AnnotateModel, load_annotator
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
     from tissuegraph.cells.neighbours import expression_neighbors
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 
 __all__ = [
+    "AnnotateModel",
+    "AnnotateParams",
     "AssignParams",
     "DatasetParams",
     "GraphParams",
@@ -61,6 +66,8 @@ __all__ = [
     "StagateParams",
     "TrainParams",
     "__version__",
+    "annotate",
+    "annotate_transform",
     "assign_domains",
     "cluster_domains",
     "dataset",
@@ -72,6 +79,7 @@ __all__ = [
     "find_domains",
     "from_pyg",
     "harmonize",
+    "load_annotator",
     "load_stagate",
     "mark_variable_genes",
     "metrics",
@@ -100,6 +108,11 @@ __all__ = [
 
 # The module that brings each name; a sub-package is bound here by being imported.
 _SOURCES = {
+    "AnnotateModel": "tissuegraph.cells.annotation.model",
+    "AnnotateParams": "tissuegraph.cells.annotate_params",
+    "annotate": "tissuegraph.cells.annotate",
+    "annotate_transform": "tissuegraph.cells.annotate",
+    "load_annotator": "tissuegraph.cells.annotation.model",
     "AssignParams": "tissuegraph.segmentation.params",
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
