@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tissuegraph.cells.annotation.model import AnnotateModel, load_annotator
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
+    from tissuegraph.cells.explain import explain_cell, gene_importance, neighbor_importance
     from tissuegraph.cells.neighbours import expression_neighbors
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tissuegraph.nn.lit import LitSegger
     from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
+    from tissuegraph.runs.annotate import annotate_cells
     from tissuegraph.runs.domains import find_domains
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import predict, segment
@@ -67,6 +69,7 @@ __all__ = [
     "TrainParams",
     "__version__",
     "annotate",
+    "annotate_cells",
     "annotate_transform",
     "assign_domains",
     "cluster_domains",
@@ -75,14 +78,17 @@ __all__ = [
     "domain_markers",
     "errors",
     "evaluate",
+    "explain_cell",
     "expression_neighbors",
     "find_domains",
     "from_pyg",
+    "gene_importance",
     "harmonize",
     "load_annotator",
     "load_stagate",
     "mark_variable_genes",
     "metrics",
+    "neighbor_importance",
     "paga",
     "plot",
     "predict",
@@ -111,6 +117,10 @@ _SOURCES = {
     "AnnotateModel": "tissuegraph.cells.annotation.model",
     "AnnotateParams": "tissuegraph.cells.annotate_params",
     "annotate": "tissuegraph.cells.annotate",
+    "annotate_cells": "tissuegraph.runs.annotate",
+    "explain_cell": "tissuegraph.cells.explain",
+    "gene_importance": "tissuegraph.cells.explain",
+    "neighbor_importance": "tissuegraph.cells.explain",
     "annotate_transform": "tissuegraph.cells.annotate",
     "load_annotator": "tissuegraph.cells.annotation.model",
     "AssignParams": "tissuegraph.segmentation.params",
