@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.cells.node2vec import node2vec
+    from tissuegraph.cells.params import Node2VecParams
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.harmony import harmonize
@@ -49,6 +51,7 @@ __all__ = [
     "DatasetParams",
     "GraphParams",
     "LitSegger",
+    "Node2VecParams",
     "PredictParams",
     "Sample",
     "Segger",
@@ -69,6 +72,7 @@ __all__ = [
     "load_stagate",
     "mark_variable_genes",
     "metrics",
+    "node2vec",
     "paga",
     "plot",
     "predict",
@@ -97,6 +101,7 @@ _SOURCES = {
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
     "LitSegger": "tissuegraph.nn.lit",
+    "Node2VecParams": "tissuegraph.cells.params",
     "PredictParams": "tissuegraph.segmentation.params",
     "Sample": "tissuegraph.sample",
     "Segger": "tissuegraph.nn.segger",
@@ -117,6 +122,7 @@ _SOURCES = {
     "load_stagate": "tissuegraph.domains.stagate_model",
     "mark_variable_genes": "tissuegraph.features.genes",
     "metrics": "tissuegraph.metrics.segmentation",
+    "node2vec": "tissuegraph.cells.node2vec",
     "paga": "tissuegraph.domains.trajectory",
     "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",
