@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.cells.embed_params import InfomaxParams, Node2VecParams
+    from tissuegraph.cells.infomax import infomax, infomax_transform
+    from tissuegraph.cells.infomax_model import InfomaxModel, load_infomax
     from tissuegraph.cells.node2vec import node2vec
-    from tissuegraph.cells.params import Node2VecParams
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.harmony import harmonize
@@ -50,6 +52,8 @@ __all__ = [
     "AssignParams",
     "DatasetParams",
     "GraphParams",
+    "InfomaxModel",
+    "InfomaxParams",
     "LitSegger",
     "Node2VecParams",
     "PredictParams",
@@ -69,6 +73,9 @@ __all__ = [
     "evaluate",
     "find_domains",
     "harmonize",
+    "infomax",
+    "infomax_transform",
+    "load_infomax",
     "load_stagate",
     "mark_variable_genes",
     "metrics",
@@ -100,8 +107,10 @@ _SOURCES = {
     "AssignParams": "tissuegraph.segmentation.params",
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
+    "InfomaxModel": "tissuegraph.cells.infomax_model",
+    "InfomaxParams": "tissuegraph.cells.embed_params",
     "LitSegger": "tissuegraph.nn.lit",
-    "Node2VecParams": "tissuegraph.cells.params",
+    "Node2VecParams": "tissuegraph.cells.embed_params",
     "PredictParams": "tissuegraph.segmentation.params",
     "Sample": "tissuegraph.sample",
     "Segger": "tissuegraph.nn.segger",
@@ -118,7 +127,10 @@ _SOURCES = {
     "evaluate": "tissuegraph.evaluation.evaluate",
     "find_domains": "tissuegraph.runs.domains",
     "harmonize": "tissuegraph.domains.harmony",
+    "infomax": "tissuegraph.cells.infomax",
+    "infomax_transform": "tissuegraph.cells.infomax",
     "smoothed_components": "tissuegraph.domains.smoothed",
+    "load_infomax": "tissuegraph.cells.infomax_model",
     "load_stagate": "tissuegraph.domains.stagate_model",
     "mark_variable_genes": "tissuegraph.features.genes",
     "metrics": "tissuegraph.metrics.segmentation",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tissuegraph.cells.params import Node2VecParams
+from tissuegraph.cells.embed_params import Node2VecParams
 from tissuegraph.cells.records import keep_record, versions
 from tissuegraph.errors import MachineError
 from tissuegraph.graph.stored import adjacency

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 import tissuegraph as tg
 from tissuegraph.cells import node2vec as module
-from tissuegraph.cells.params import Node2VecParams
+from tissuegraph.cells.embed_params import Node2VecParams
 from tissuegraph.errors import InputError, MachineError
 
 QUICK = Node2VecParams(dimensions=8, walk_length=6, context=3, walks_per_node=2, epochs=2)
