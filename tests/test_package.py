@@ -17,7 +17,7 @@ ORDER = (
     {"keys", "errors", "memory", "trace"},
     {"parallel", "output", "shapes"},
     {"sample"},
-    {"io", "simulate", "tiles", "graph", "metrics"},
+    {"io", "simulate", "tiles", "graph", "metrics", "datasets"},
     {"nn"},
     {"features", "clustering", "training"},
     {"segmentation", "domains", "cells"},

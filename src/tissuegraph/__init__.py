@@ -9,10 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph import datasets, errors, metrics, plot, simulate
+    from tissuegraph.cells.annotate import annotate, annotate_transform
+    from tissuegraph.cells.annotate_params import AnnotateParams
+    from tissuegraph.cells.annotation.model import AnnotateModel, load_annotator
+    from tissuegraph.cells.bridge import to_pyg
+    from tissuegraph.cells.bridge_back import from_pyg
     from tissuegraph.cells.embed_params import InfomaxParams, Node2VecParams
     from tissuegraph.cells.infomax import infomax, infomax_transform
     from tissuegraph.cells.infomax_model import InfomaxModel, load_infomax
+    from tissuegraph.cells.neighbours import expression_neighbors
     from tissuegraph.cells.node2vec import node2vec
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
     from tissuegraph.segmentation.params import AssignParams, DatasetParams, PredictParams, TrainParams
 
 __all__ = [
+    "AnnotateModel",
+    "AnnotateParams",
     "AssignParams",
     "DatasetParams",
     "GraphParams",
@@ -65,16 +73,22 @@ __all__ = [
     "StagateParams",
     "TrainParams",
     "__version__",
+    "annotate",
+    "annotate_transform",
     "assign_domains",
     "cluster_domains",
     "dataset",
+    "datasets",
     "domain_markers",
     "errors",
     "evaluate",
+    "expression_neighbors",
     "find_domains",
+    "from_pyg",
     "harmonize",
     "infomax",
     "infomax_transform",
+    "load_annotator",
     "load_infomax",
     "load_stagate",
     "mark_variable_genes",
@@ -98,12 +112,18 @@ __all__ = [
     "stagate",
     "stagate_transform",
     "suggest_radius",
+    "to_pyg",
     "train",
     "umap",
 ]
 
 # The module that brings each name; a sub-package is bound here by being imported.
 _SOURCES = {
+    "AnnotateModel": "tissuegraph.cells.annotation.model",
+    "AnnotateParams": "tissuegraph.cells.annotate_params",
+    "annotate": "tissuegraph.cells.annotate",
+    "annotate_transform": "tissuegraph.cells.annotate",
+    "load_annotator": "tissuegraph.cells.annotation.model",
     "AssignParams": "tissuegraph.segmentation.params",
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
@@ -122,10 +142,13 @@ _SOURCES = {
     "assign_domains": "tissuegraph.domains.assign",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
+    "datasets": "tissuegraph.datasets",
     "domain_markers": "tissuegraph.domains.markers",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
+    "expression_neighbors": "tissuegraph.cells.neighbours",
     "find_domains": "tissuegraph.runs.domains",
+    "from_pyg": "tissuegraph.cells.bridge_back",
     "harmonize": "tissuegraph.domains.harmony",
     "infomax": "tissuegraph.cells.infomax",
     "infomax_transform": "tissuegraph.cells.infomax",
@@ -152,6 +175,7 @@ _SOURCES = {
     "stagate": "tissuegraph.domains.stagate",
     "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
+    "to_pyg": "tissuegraph.cells.bridge",
     "train": "tissuegraph.segmentation.learn",
     "umap": "tissuegraph.domains.neighbourhood",
 }

@@ -35,13 +35,6 @@ def blocks(n, number, inside, across, seed):
     return on_graph((upper | upper.T).astype(float)), block
 
 
-def karate():
-    data = pytest.importorskip("torch_geometric.datasets").KarateClub()[0]
-    edges = data.edge_index.numpy()
-    graph = sparse.csr_matrix((np.ones(edges.shape[1]), (edges[1], edges[0])), (34, 34))
-    return on_graph(graph), data.y.numpy()
-
-
 def accuracy(embedding, labels, seed):
     """Accuracy on held-out cells, five folds."""
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
@@ -51,11 +44,11 @@ def accuracy(embedding, labels, seed):
 
 
 def test_communities_of_the_karate_club():
-    adata, community = karate()
+    adata = tg.datasets.karate_club()
     found = []
     for seed in range(10):
-        tg.node2vec(adata, seed=seed)
-        found.append(accuracy(adata.obsm["X_node2vec"], community, seed))
+        tg.node2vec(adata, graph="karate", seed=seed)
+        found.append(accuracy(adata.obsm["X_node2vec"], adata.obs["community"], seed))
     assert np.mean(found) >= 0.9
 
 

@@ -15,7 +15,7 @@ from torch_geometric.nn import DeepGraphInfomax, GATv2Conv, GCNConv
 
 from tissuegraph.graph.patches import connected_patches
 from tissuegraph.nn.encoders import KINDS, Encoder
-from tissuegraph.nn.hops import HopGraph
+from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Corruption, Infomax, infomax_loss
 from tissuegraph.nn.infomax_batches import MIN_STEPS, VALIDATIONS, Batches, Corruptions
 

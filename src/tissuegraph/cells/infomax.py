@@ -14,7 +14,7 @@ from tissuegraph.cells.embed_params import InfomaxParams
 from tissuegraph.cells.infomax_model import KEY, InfomaxModel, load_infomax, model_in, new_network
 from tissuegraph.cells.inputs import fit_features, graph_of
 from tissuegraph.errors import ModelError
-from tissuegraph.nn.hops import HopGraph
+from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import LitInfomax
 from tissuegraph.nn.infomax_batches import Batches, loaders
 from tissuegraph.nn.row_chunks import own_threads
@@ -50,8 +50,8 @@ def infomax(
         The network, its training and the machine that it runs on.
     graph
         "spatial": `obsp["spatial_connectivities"]` (`tg.spatial_neighbors`). "expression": the nearest in the
-        features, both ways; it is built where `obsp["expression_connectivities"]` is not there, and written
-        there. Or any other graph in `obsp`, with or without "_connectivities".
+        features; it is built where `obsp["expression_connectivities"]` is not there, and written as by
+        `tg.expression_neighbors`. Or any other graph in `obsp`, with or without "_connectivities".
     features
         A table of `obsm` that is taken as it is; None for the leading principal components of the expression.
     layer

@@ -18,7 +18,7 @@ from tissuegraph.cells.records import keep_record, versions
 from tissuegraph.errors import ModelError
 from tissuegraph.features.components import Components
 from tissuegraph.nn.encoders import Encoder
-from tissuegraph.nn.hops import HopGraph
+from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Infomax
 from tissuegraph.nn.row_chunks import own_threads
 from tissuegraph.output import whole_folder

@@ -16,9 +16,9 @@ from tissuegraph.features.components import Components, fit_components
 from tissuegraph.features.embeddings import embedding
 from tissuegraph.features.expression import log_expression, modelled_genes
 from tissuegraph.features.genes import FEW_GENES
-from tissuegraph.graph.alike import alike
+from tissuegraph.graph.expression import lengths, nearest_in_features
 from tissuegraph.graph.sections import section_codes, section_columns
-from tissuegraph.graph.stored import adjacency
+from tissuegraph.graph.stored import adjacency, store_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -119,11 +119,12 @@ def _scaled(table: Any, scale: float) -> Floats:
 def graph_of(adata: AnnData, graph: str, features: Floats, n_neighbors: int, seed: int) -> sparse.csr_matrix:
     """Neighbours of the cells [N, N]: a graph that is there, or, for "expression", one of the features.
 
-    The graph of expression joins each cell to those with the most similar features, both ways. Where it is
-    not there it is built, and written to `obsp["expression_connectivities"]`.
+    The graph of expression joins each cell to those with the most similar features. Where it is not there it
+    is built, and written under the names of `tg.expression_neighbors`.
     """
-    written = f"{EXPRESSION}_connectivities"
-    if graph == EXPRESSION and not {written, EXPRESSION} & set(adata.obsp):
-        adata.obsp[written] = alike(features, n_neighbors, seed)
-        log.info("graph of expression: %d nearest of each cell, in obsp['%s']", n_neighbors, written)
+    if graph == EXPRESSION and not {f"{EXPRESSION}_connectivities", EXPRESSION} & set(adata.obsp):
+        edges = nearest_in_features(features, n_neighbors, seed=seed)
+        apart = lengths(features.astype(np.float64), edges)
+        how = {"method": "knn", "metric": "euclidean", "n_neighbors": n_neighbors, "random_state": seed}
+        store_graph(adata, edges, np.ones(edges.shape[1], np.float32), apart, how, EXPRESSION)
     return adjacency(adata, graph)

@@ -14,12 +14,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.graph import edges as make
 from tissuegraph.graph.sections import Codes, SectionKey, section_codes, section_columns, section_members
+from tissuegraph.graph.stored import store_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -301,21 +301,15 @@ def _save(
     parameters: dict[str, Any],
     key_added: str,
 ) -> None:
-    n = adata.n_obs
-    place = (found[1], found[0])
-    connectivities = sparse.csr_matrix((weights.astype(np.float32), place), (n, n))
-    distances = sparse.csr_matrix((make.lengths(positions, found), place), (n, n))
-    degrees = np.diff(connectivities.indptr)
-    isolated = int((degrees == 0).sum())
-    names = {kind: f"{key_added}_{kind}" for kind in ("connectivities", "distances", "neighbors")}
-    adata.obsp[names["connectivities"]], adata.obsp[names["distances"]] = connectivities, distances
-    adata.uns[names["neighbors"]] = {
-        "connectivities_key": names["connectivities"],
-        "distances_key": names["distances"],
-        "params": {"coord_type": "generic", **parameters, "isolated_cells": isolated},
-    }
-    mean = degrees.mean() if n else 0.0
-    log.info("spatial graph: %s edges, %.1f neighbours a cell", f"{found.shape[1]:,}", mean)
+    store_graph(
+        adata,
+        found,
+        weights,
+        make.lengths(positions, found),
+        {"coord_type": "generic", **parameters},
+        key_added,
+    )
+    isolated, n = adata.uns[f"{key_added}_neighbors"]["params"]["isolated_cells"], adata.n_obs
     if isolated:
         log.warning(
             "%s of %s cells have no neighbour; a larger radius gives them some", f"{isolated:,}", f"{n:,}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,8 @@ def adjacency(adata: AnnData, key: str = "spatial") -> sparse.csr_matrix:
     name = key if key in adata.obsp else f"{key}_connectivities"
     if name not in adata.obsp:
         raise InputError(
-            f"no graph in obsp['{name}']; build it first with tg.spatial_neighbors(adata), or with "
-            "squidpy.gr.spatial_neighbors"
+            f"no graph in obsp['{name}']; build it first with tg.spatial_neighbors(adata), "
+            "tg.expression_neighbors(adata) or squidpy.gr.spatial_neighbors"
         )
     graph = sparse.csr_matrix(adata.obsp[name], dtype=np.float32)
     if not (np.isfinite(graph.data).all() and (graph.data >= 0).all()):
@@ -41,6 +41,46 @@ def adjacency(adata: AnnData, key: str = "spatial") -> sparse.csr_matrix:
     if alone:
         log.warning("%d of %d cells have no neighbour; each listens only to itself", alone, adata.n_obs)
     return graph
+
+
+def store_graph(
+    adata: AnnData,
+    edges: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.floating],
+    distances: npt.NDArray[np.float64],
+    parameters: dict[str, Any],
+    key_added: str,
+) -> None:
+    """Write a graph as scanpy and squidpy do.
+
+    Parameters
+    ----------
+    edges
+        [2, E], (neighbour, cell).
+    weights, distances
+        [E], of each edge.
+    parameters
+        How it was made.
+    key_added
+        Written are `obsp["<key>_connectivities"]` (f32; row i holds the neighbours of i),
+        `obsp["<key>_distances"]` (f64, with zeros between cells that coincide) and `uns["<key>_neighbors"]`.
+    """
+    n, place = adata.n_obs, (edges[1], edges[0])
+    names = {kind: f"{key_added}_{kind}" for kind in ("connectivities", "distances", "neighbors")}
+    adata.obsp[names["connectivities"]] = sparse.csr_matrix((weights.astype(np.float32), place), (n, n))
+    adata.obsp[names["distances"]] = sparse.csr_matrix((distances, place), (n, n))
+    alone = n - len(np.unique(edges[1]))
+    adata.uns[names["neighbors"]] = {
+        "connectivities_key": names["connectivities"],
+        "distances_key": names["distances"],
+        "params": parameters | {"isolated_cells": alone},
+    }
+    log.info(
+        "%s graph: %s edges, %.1f neighbours a cell",
+        key_added,
+        f"{edges.shape[1]:,}",
+        edges.shape[1] / max(n, 1),
+    )
 
 
 def positions(adata: AnnData) -> npt.NDArray[np.float64] | None:

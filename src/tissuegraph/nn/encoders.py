@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tissuegraph.nn.attention import FusedGATv2Conv
-from tissuegraph.nn.hops import Hop, Hops
+from tissuegraph.nn.hop_graph import Hop, Hops
 from tissuegraph.nn.sparse import aggregate
 
 KINDS = ("gcn", "gat")

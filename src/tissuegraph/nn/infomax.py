@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from tissuegraph.nn.encoders import Encoder
-from tissuegraph.nn.hops import Hops
+from tissuegraph.nn.hop_graph import Hops
 
 
 @dataclass

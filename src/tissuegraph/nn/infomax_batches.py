@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tissuegraph.graph.patches import connected_patches
-from tissuegraph.nn.hops import HopGraph
+from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Corruption
 
 PATCHES_A_BATCH = 8

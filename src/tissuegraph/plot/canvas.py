@@ -215,14 +215,28 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def legend(
-    target: Figure | Axes, colours: Mapping[str, str], title: str, *, unlabelled: bool, left: bool = False
+    target: Figure | Axes,
+    colours: Mapping[str, str],
+    title: str,
+    *,
+    unlabelled: bool,
+    left: bool = False,
+    more: Sequence[Line2D] = (),
 ) -> None:
-    """Name the colours beside a figure, or beside axes, to their right or left."""
+    """Name the colours, and `more` under them, beside a figure, or beside axes, to their right or left."""
     shown = [*colours.items(), *([("none", UNLABELLED)] if unlabelled else [])]
     handles = [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in shown]
+    handles += more
     columns = ceil(len(handles) / LEGEND_ROWS)
     if isinstance(target, Figure):
-        target.legend(handles=handles, title=title, loc="outside right center", frameon=False, ncols=columns)
+        target.legend(
+            handles=handles,
+            title=title,
+            loc="outside right center",
+            frameon=False,
+            ncols=columns,
+            fontsize=8 if columns > 1 else 10,
+        )
         return
     target.legend(
         handles=handles,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,10 @@ def fit(
         enable_version_counter=False,
     )
     stop = EarlyStopping(monitor="val_loss", patience=params.patience)
-    trainer = _trainer(root, params, accelerator, [best, stop, EpochSpans()])
     started = time.perf_counter()
-    trainer.fit(network, train, val)
+    with _quiet():
+        trainer = _trainer(root, params, accelerator, [best, stop, EpochSpans()])
+        trainer.fit(network, train, val)
     state = _load(Path(best.best_model_path))
     network.load_state_dict(state["state_dict"])
     network.cpu().eval()
@@ -65,6 +68,18 @@ def fit(
         **{name: value for name, value in logged.items() if name.startswith("val_") and name != "val_loss"},
         "seconds": round(time.perf_counter() - started, 2),
     }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning says nothing below a warning: what devices there are says the machine check."""
+    heard = logging.getLogger("lightning.pytorch")
+    level = heard.level
+    heard.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        heard.setLevel(level)
 
 
 def stopped_because(last: dict[str, Any], params: Training) -> str:

@@ -1,0 +1,1 @@
+"""Cell types: from labelled cells to a classifier, its probabilities and what it does not know."""

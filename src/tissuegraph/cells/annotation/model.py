@@ -1,0 +1,224 @@
+"""A fitted annotation: all that is needed to name the types of other cells."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+from scipy import sparse
+
+from tissuegraph import keys
+from tissuegraph.cells.annotate_params import AnnotateParams
+from tissuegraph.cells.annotation.calibration import Calibration
+from tissuegraph.cells.annotation.crossfit import new_network, predict
+from tissuegraph.cells.annotation.logistic import logits_of
+from tissuegraph.cells.annotation.numbers import Numbers, Scale
+from tissuegraph.cells.annotation.unknown import Familiar
+from tissuegraph.errors import ModelError
+from tissuegraph.features.components import Components, Moments
+from tissuegraph.features.expression import Matrix
+from tissuegraph.nn.type_classifier import TypeClassifier
+from tissuegraph.output import whole_folder
+
+FORMAT = 1
+KIND = "tissuegraph annotation"
+PACKAGES = ("tissuegraph", "torch", "numpy", "scipy", "scikit-learn", "anndata")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What is said of some cells.
+
+    Attributes
+    ----------
+    said
+        [N] number of the type.
+    probability
+        [N, T] calibrated probabilities.
+    unlike
+        [N] distance from what is known; above 1 a cell is unknown.
+    """
+
+    said: npt.NDArray[np.int64]
+    probability: Floats
+    unlike: Floats
+
+
+@dataclass(frozen=True)
+class AnnotateModel:
+    """A classifier of cell types, as `tg.annotate` fits it.
+
+    Attributes
+    ----------
+    types, genes
+        What it tells apart, and by which genes.
+    method, graph
+        "gat", "gcn" or "logistic", and the graph that its networks listen along.
+    scores
+        Accuracy, macro-F1 and calibration on held-out labelled cells, beside a logistic regression.
+    by_type
+        Recall, precision and F1 of each type, held out.
+    """
+
+    types: tuple[str, ...]
+    genes: tuple[str, ...]
+    method: str
+    graph: str
+    params: AnnotateParams
+    seed: int
+    scale: Scale
+    components: Components
+    length: float
+    """What components are divided by: their root mean square."""
+    networks: tuple[TypeClassifier, ...]
+    logistic: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+    calibration: Calibration
+    familiar: Familiar
+    scores: pd.DataFrame
+    by_type: pd.DataFrame
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def features(self, numbers: Numbers, what: str = "the cells") -> npt.NDArray[np.float32]:
+        """What the classifier is given of cells, [N, D]."""
+        return features_of(self.scale.apply(numbers, what), self.components, self.length)
+
+    def guess(self, x: npt.NDArray[np.float32], graph: sparse.csr_matrix | None, cells: Any) -> Guess:
+        """Name some cells, numbers [n] of those with features x [N, D] and graph [N, N]."""
+        if self.networks and graph is not None:
+            logits = predict(self.networks, x, graph, cells)
+        else:
+            logits = logits_of(x[cells], *self.logistic)
+        return Guess(
+            logits.argmax(1), self.calibration.apply(logits), self.familiar.distance(x[cells], self.seed)
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that is numbers, by name."""
+        arrays: dict[str, npt.NDArray] = {
+            "components.loadings": self.components.loadings,
+            "components.mean": self.components.moments.mean,
+            "components.scale": self.components.moments.scale,
+            "logistic.weight": self.logistic[0],
+            "logistic.bias": self.logistic[1],
+            "calibration.bias": self.calibration.bias,
+            "anchors": self.familiar.anchors,
+        }
+        found = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+        for number, network in enumerate(self.networks):
+            found |= {
+                f"network{number}.{name}": value.detach().cpu().contiguous()
+                for name, value in network.state_dict().items()
+            }
+        return found
+
+    def card(self) -> dict[str, Any]:
+        """Everything else, fit for JSON."""
+        return {
+            "format": FORMAT,
+            "kind": KIND,
+            "types": list(self.types),
+            "genes": list(self.genes),
+            "method": self.method,
+            "graph": self.graph,
+            "params": asdict(self.params),
+            "seed": self.seed,
+            "scale": asdict(self.scale),
+            "z_score": self.components.z_score,
+            "length": self.length,
+            "networks": len(self.networks),
+            "temperature": self.calibration.temperature,
+            "farthest": self.familiar.farthest,
+            "farthest_alone": self.familiar.farthest_alone,
+            "scores": json.loads(self.scores.to_json(orient="split")),
+            "by_type": json.loads(self.by_type.to_json(orient="split")),
+            "history": self.history,
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        }
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write `model.safetensors` and `model.json` into a new folder, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If the folder exists and is not to be replaced, or cannot be written.
+        """
+        marker = keys.MODEL_CARD_FILE
+        with whole_folder(Path(folder), overwrite=overwrite, marker=marker, kind="model") as staging:
+            (staging / keys.MODEL_WEIGHTS_FILE).write_bytes(save(self.tensors()))
+            (staging / keys.MODEL_CARD_FILE).write_text(json.dumps(self.card(), indent=1) + "\n")
+
+
+def features_of(matrix: Matrix, components: Components, length: float) -> npt.NDArray[np.float32]:
+    """Components [N, D] of expression, with a root mean square of one."""
+    sections = np.zeros(matrix.shape[0], np.int64)
+    by = components.moments_of(matrix, sections)
+    return components.project(matrix, sections, by) / np.float32(length)
+
+
+def load_annotator(folder: Path | str) -> AnnotateModel:
+    """Read a model that `AnnotateModel.save` wrote.
+
+    Raises
+    ------
+    ModelError
+        If the folder is missing, is no such model, or was cut short.
+    """
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
+        return restored(card, load_file(folder / keys.MODEL_WEIGHTS_FILE))
+    except FileNotFoundError as error:
+        name = Path(error.filename or keys.MODEL_WEIGHTS_FILE).name
+        message = f"{folder} holds no model ({name} is missing); give a folder that AnnotateModel.save wrote"
+        raise ModelError(message) from error
+    except Exception as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        message = f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); fit it again"
+        raise ModelError(message) from error
+
+
+def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AnnotateModel:
+    """Put a model together from its card and tensors; the inverse of both."""
+    if (card["kind"], card["format"]) != (KIND, FORMAT):
+        raise ValueError(f"it is a {card['kind']!r} of format {card['format']}, not a {KIND!r} of {FORMAT}")
+    params = AnnotateParams(**card["params"])
+    arrays = {name: value.numpy() for name, value in tensors.items() if not name.startswith("network")}
+    logistic = arrays["logistic.weight"], arrays["logistic.bias"]
+    networks = []
+    for number in range(card["networks"]):
+        network = new_network(logistic, card["method"], params)
+        prefix = f"network{number}."
+        state = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+        network.load_state_dict(state)
+        networks.append(network.eval())
+    moments = Moments(arrays["components.mean"], arrays["components.scale"])
+    return AnnotateModel(
+        types=tuple(card["types"]),
+        genes=tuple(card["genes"]),
+        method=card["method"],
+        graph=card["graph"],
+        params=params,
+        seed=card["seed"],
+        scale=Scale(**card["scale"]),
+        components=Components(moments, arrays["components.loadings"], False, card["z_score"]),
+        length=card["length"],
+        networks=tuple(networks),
+        logistic=logistic,
+        calibration=Calibration(card["temperature"], arrays["calibration.bias"]),
+        familiar=Familiar(arrays["anchors"], card["farthest"], card["farthest_alone"]),
+        scores=pd.DataFrame(**card["scores"]),
+        by_type=pd.DataFrame(**card["by_type"]),
+        history=card["history"],
+    )
