@@ -31,6 +31,9 @@ simulate.command(f"{LOADER}:grown_tissue", help="Grow tissue that differs from t
 simulate.command(
     f"{LOADER}:write_section", name="section", help="Simulate sections of cells or spots in known domains."
 )
+simulate.command(
+    f"{LOADER}:write_omics", name="omics", help="Simulate cells of types that lie at known distances."
+)
 app.command(f"{LOADER}:segment", help="Find the cells of a slide.", sort_key=2)
 app.command(
     f"{LOADER}:find_domains", name="domains", help="Find the tissue domains of a section.", sort_key=7

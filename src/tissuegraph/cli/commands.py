@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 import tissuegraph
 
-SIMULATORS = ("tissue", "grown_tissue", "write_section")
+SIMULATORS = ("tissue", "grown_tissue", "write_section", "write_omics")
 
 
 def __getattr__(name: str) -> Callable[..., None]:

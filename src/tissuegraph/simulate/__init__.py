@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tissuegraph.simulate.bundle import tissue
+from tissuegraph.simulate.clusters.omics import omics, write_omics
+from tissuegraph.simulate.clusters.params import OmicsParams
 from tissuegraph.simulate.grown.bundle import grown_tissue
 from tissuegraph.simulate.grown.params import GrownTissueParams
 from tissuegraph.simulate.params import TissueParams
@@ -11,10 +13,13 @@ from tissuegraph.simulate.sections.section import section, write_section
 
 __all__ = [
     "GrownTissueParams",
+    "OmicsParams",
     "SectionParams",
     "TissueParams",
     "grown_tissue",
+    "omics",
     "section",
     "tissue",
+    "write_omics",
     "write_section",
 ]

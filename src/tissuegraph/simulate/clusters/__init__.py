@@ -1,0 +1,1 @@
+"""Cells of types that lie at known distances, in one or two omics."""
