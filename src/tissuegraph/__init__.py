@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
     from tissuegraph.runs.domains import find_domains
+    from tissuegraph.runs.embed import embed_cells
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import predict, segment
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
@@ -80,6 +81,7 @@ __all__ = [
     "dataset",
     "datasets",
     "domain_markers",
+    "embed_cells",
     "errors",
     "evaluate",
     "expression_neighbors",
@@ -144,6 +146,7 @@ _SOURCES = {
     "dataset": "tissuegraph.segmentation.learn",
     "datasets": "tissuegraph.datasets",
     "domain_markers": "tissuegraph.domains.markers",
+    "embed_cells": "tissuegraph.runs.embed",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
     "expression_neighbors": "tissuegraph.cells.neighbours",
