@@ -93,13 +93,7 @@ def embed_cells(
     """
     source, out = Path(section), Path(out).absolute()
     _check(source, out, method, seed)
-    unread = {"node2vec": (infomax, features, model), "infomax": (node2vec,)}[method]
-    if any(one is not None for one in unread):
-        raise InputError(
-            f"options of another method are given; {method!r} does not read them, leave them out"
-        )
-    if model is not None and (infomax is not None or features is not None):
-        raise InputError("a model and what it is to be fitted with are given; give one of them")
+    _check_read(method, node2vec, (infomax, features), model, graph)
     refuse_existing_file(out, overwrite=overwrite)
     from tissuegraph.io.sections.read import read_counts_and_positions
 
