@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from tissuegraph.cells.annotation.model import AnnotateModel, load_annotator
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
-    from tissuegraph.cells.embed_params import InfomaxParams, Node2VecParams
+    from tissuegraph.cells.embed_params import InfomaxParams, IntegrateParams, Node2VecParams
     from tissuegraph.cells.infomax import infomax, infomax_transform
     from tissuegraph.cells.infomax_model import InfomaxModel, load_infomax
+    from tissuegraph.cells.integrate import integrate
     from tissuegraph.cells.neighbours import expression_neighbors
     from tissuegraph.cells.node2vec import node2vec
     from tissuegraph.domains.assign import assign_domains
@@ -63,6 +64,7 @@ __all__ = [
     "GraphParams",
     "InfomaxModel",
     "InfomaxParams",
+    "IntegrateParams",
     "LitSegger",
     "Node2VecParams",
     "PredictParams",
@@ -90,6 +92,7 @@ __all__ = [
     "harmonize",
     "infomax",
     "infomax_transform",
+    "integrate",
     "load_annotator",
     "load_infomax",
     "load_stagate",
@@ -131,6 +134,7 @@ _SOURCES = {
     "GraphParams": "tissuegraph.graph.params",
     "InfomaxModel": "tissuegraph.cells.infomax_model",
     "InfomaxParams": "tissuegraph.cells.embed_params",
+    "IntegrateParams": "tissuegraph.cells.embed_params",
     "LitSegger": "tissuegraph.nn.lit",
     "Node2VecParams": "tissuegraph.cells.embed_params",
     "PredictParams": "tissuegraph.segmentation.params",
@@ -155,6 +159,7 @@ _SOURCES = {
     "harmonize": "tissuegraph.domains.harmony",
     "infomax": "tissuegraph.cells.infomax",
     "infomax_transform": "tissuegraph.cells.infomax",
+    "integrate": "tissuegraph.cells.integrate",
     "smoothed_components": "tissuegraph.domains.smoothed",
     "load_infomax": "tissuegraph.cells.infomax_model",
     "load_stagate": "tissuegraph.domains.stagate_model",

@@ -17,7 +17,7 @@ from tissuegraph.graph.patches import connected_patches
 from tissuegraph.nn.encoders import KINDS, Encoder
 from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Corruption, Infomax, infomax_loss
-from tissuegraph.nn.infomax_batches import MIN_STEPS, VALIDATIONS, Batches, Corruptions
+from tissuegraph.nn.infomax_batches import MIN_STEPS, VALIDATIONS, Batches, Corruptions, View
 
 
 def random_graph(n, seed, symmetric=False):
@@ -141,7 +141,7 @@ def test_a_patch_of_one_piece_is_connected():
 def corruptions(batch_cells, **options):
     rows = torch.arange(60.0)[:, None].repeat(1, 2)
     graph = HopGraph(random_graph(60, 3, symmetric=True))
-    return Corruptions(rows, graph, Batches(2, batch_cells), seed=5, **options)
+    return Corruptions([View(rows, graph)], Batches(2, batch_cells), seed=5, **options)
 
 
 @pytest.mark.parametrize("batch_cells", [None, 16])

@@ -123,17 +123,63 @@ class InfomaxParams:
         ranges |= {"n_neighbors": 1000, "epochs": MANY, "patience": MANY}
         check_whole(self, *ranges)
         check_ranges(self, learning_rate=(1e-9, 100), **{name: (1, most) for name, most in ranges.items()})
-        if self.batch_cells not in ("auto", None):
-            check_whole(self, "batch_cells")
-            check_ranges(self, batch_cells=(1, MANY))
+        check_batch_cells(self.batch_cells)
         wrong = [size for size in (self.hidden, self.dimensions) if size % self.heads]
         if self.encoder == "gat" and wrong:
             raise InputError(
                 f"{wrong[0]} dimensions cannot be shared by {self.heads} heads; give a multiple of heads"
             )
 
-    def cells_a_step(self, num_cells: int) -> int | None:
-        """Cells of a batch, None for all."""
-        if self.batch_cells == "auto":
-            return None if num_cells <= WHOLE_CELLS else BATCH_CELLS
-        return self.batch_cells
+
+@dataclass(frozen=True)
+class IntegrateParams:
+    """The encoders of two omics, what they are given, and their training."""
+
+    dimensions: int = 32
+    """Numbers a cell in each omics; the joint embedding has twice as many."""
+    n_components: int = 50
+    """Principal components of each omics that are its features."""
+    section_key: str | Sequence[str] | None = "auto"
+    """Column(s) of `obs` whose sections are centred each by itself; as in `tg.StagateParams`."""
+    n_neighbors: int = 15
+    """Neighbours of a cell in graphs that are built."""
+    n_clusters: int | None = None
+    """Clusters that are looked for; by default as many as there are labels, and without labels what Leiden
+    finds."""
+    batch_cells: int | Literal["auto"] | None = "auto"
+    """Cells a step, as in `tg.InfomaxParams`."""
+    epochs: int = 20
+    """At most; each has as many steps as there are batches, but at least 10."""
+    patience: int = 5
+    """Epochs without a better validation loss before training stops."""
+    learning_rate: float = 2e-3
+    """Of Adam."""
+    accelerator: str = "auto"
+    """auto, cpu, gpu, cuda or mps."""
+    strategy: str = "auto"
+    """auto or ddp_spawn: how several devices share the work."""
+    devices: str = "auto"
+    """How many devices, or auto."""
+    precision: str = "auto"
+    """32-true, 16-mixed, bf16-mixed or auto (mixed on a GPU)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no network."""
+        ranges = {"dimensions": 4096, "n_components": MANY, "n_neighbors": 1000, "epochs": MANY}
+        ranges |= {"patience": MANY} | ({} if self.n_clusters is None else {"n_clusters": MANY})
+        check_whole(self, *ranges)
+        check_ranges(self, learning_rate=(1e-9, 100), **{name: (1, most) for name, most in ranges.items()})
+        check_batch_cells(self.batch_cells)
+
+
+def check_batch_cells(batch_cells: int | str | None) -> None:
+    """Refuse what is no number of cells, "auto" or None."""
+    if batch_cells not in ("auto", None) and not (isinstance(batch_cells, int) and 1 <= batch_cells <= MANY):
+        raise InputError(f"batch_cells is {batch_cells!r}; give a number of cells, 'auto', or None for all")
+
+
+def cells_a_step(batch_cells: int | Literal["auto"] | None, num_cells: int) -> int | None:
+    """Cells of a batch, None for all."""
+    if batch_cells == "auto":
+        return None if num_cells <= WHOLE_CELLS else BATCH_CELLS
+    return batch_cells

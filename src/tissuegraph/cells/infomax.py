@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tissuegraph.cells.embed_params import InfomaxParams
+from tissuegraph.cells.embed_params import InfomaxParams, cells_a_step
 from tissuegraph.cells.infomax_model import KEY, InfomaxModel, load_infomax, model_in, new_network
 from tissuegraph.cells.inputs import fit_features, graph_of
 from tissuegraph.errors import ModelError
 from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import LitInfomax
-from tissuegraph.nn.infomax_batches import Batches, loaders
+from tissuegraph.nn.infomax_batches import Batches, View, loaders
 from tissuegraph.nn.row_chunks import own_threads
 from tissuegraph.training import trainer
 from tissuegraph.training.machine import check_in_one_command, check_training
@@ -84,8 +84,8 @@ def infomax(
         how, rows = fit_features(adata, features, layer, params.n_components, params.section_key)
     edges = HopGraph(graph_of(adata, graph, rows, params.n_neighbors, seed))
     network = LitInfomax(new_network(params, rows.shape[1], seed), params.learning_rate)
-    batches = Batches(params.layers, params.cells_a_step(len(edges)))
-    train, val = loaders(torch.tensor(rows), edges, batches, seed)
+    batches = Batches(params.layers, cells_a_step(params.batch_cells, len(edges)))
+    train, val = loaders([View(torch.tensor(rows), edges)], batches, seed)
     with tempfile.TemporaryDirectory() as root, own_threads():
         history = trainer.fit(network, train, val, Path(root), check_training(params))
     if history["best_val_loss"] is None or not math.isfinite(history["best_val_loss"]):

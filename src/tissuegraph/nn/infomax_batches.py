@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tissuegraph.graph.patches import connected_patches
 from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Corruption
+from tissuegraph.nn.joint import JointCorruption
 
 PATCHES_A_BATCH = 8
 """Patches, drawn from anywhere, that make a batch: one place would pull the weights its own way."""
@@ -23,30 +26,31 @@ VALIDATIONS = 4
 
 
 @dataclass(frozen=True)
-class Batches:
-    """How many cells a step sees.
+class View:
+    """Features of cells, and the graph that they are heard along."""
 
-    Attributes
-    ----------
-    num_layers
-        How far a cell hears.
-    batch_cells
-        None for all at once.
-    """
+    rows: Tensor
+    """[N, F]."""
+    graph: HopGraph
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How much of a tissue a step sees."""
 
     num_layers: int
+    """How far a cell hears."""
     batch_cells: int | None
+    """None for all at once."""
 
 
-class Corruptions(Dataset[Corruption]):
+class Corruptions(Dataset[Any]):
     """Corrupted tissue, new each time that it is asked for, or always the same.
 
     Parameters
     ----------
-    rows
-        [N, F] features.
-    graph
-        Neighbours of the N cells.
+    views
+        One, or two of the same cells; patches are those of the first graph.
     batches
         Cells a step, and how far they hear.
     seed
@@ -54,45 +58,54 @@ class Corruptions(Dataset[Corruption]):
         was asked for.
     """
 
-    def __init__(
-        self, rows: Tensor, graph: HopGraph, batches: Batches, seed: int, *, fixed: bool = False
-    ) -> None:
-        self.rows, self.graph, self.seed, self.fixed = rows, graph, seed, fixed
-        self.num_layers = batches.num_layers
+    def __init__(self, views: Sequence[View], batches: Batches, seed: int, *, fixed: bool = False) -> None:
+        self.views, self.seed, self.fixed = list(views), seed, fixed
+        self.num_layers, cells = batches.num_layers, batches.batch_cells
+        graph = self.views[0].graph
         self.patches: list[NDArray[np.int64]] | None = None
-        cells = batches.batch_cells
         steps = MIN_STEPS
         if cells is not None and cells < len(graph):
             self.patches = connected_patches(graph.edges, max(1, cells // PATCHES_A_BATCH))
             steps = max(MIN_STEPS, round(len(graph) / cells))
         else:
-            self.whole = graph.whole(self.num_layers)
+            self.whole = [view.graph.whole(self.num_layers) for view in self.views]
         self.asked = np.zeros(VALIDATIONS if fixed else steps, np.int64)
 
     def __len__(self) -> int:
         return len(self.asked)
 
-    def __getitem__(self, number: int) -> Corruption:
+    def __getitem__(self, number: int) -> Corruption | JointCorruption:
         rng = np.random.default_rng([self.seed, int(self.fixed), number, self.asked[number]])
         self.asked[number] += not self.fixed
+        core = self._core(rng)
+        drawn = [self._corrupted(number, core, rng) for number in range(len(self.views))]
+        if len(drawn) == 1:
+            return drawn[0]
+        partners = torch.from_numpy(rng.permutation(drawn[0].hops.num_core))
+        return JointCorruption((drawn[0], drawn[1]), partners)
+
+    def _core(self, rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """The cells that a step is about; None for all."""
         if self.patches is None:
-            rows, hops = self.rows, self.whole
+            return None
+        few = min(PATCHES_A_BATCH, len(self.patches))
+        return np.concatenate([self.patches[i] for i in rng.choice(len(self.patches), few, replace=False)])
+
+    def _corrupted(self, view: int, core: NDArray[np.int64] | None, rng: np.random.Generator) -> Corruption:
+        rows = self.views[view].rows
+        if core is None:
+            hops = self.whole[view]
         else:
-            few = min(PATCHES_A_BATCH, len(self.patches))
-            chosen = rng.choice(len(self.patches), few, replace=False)
-            core = np.concatenate([self.patches[patch] for patch in chosen])
-            cells, hops = self.graph.around(core, self.num_layers)
-            rows = self.rows[torch.from_numpy(cells)]
+            cells, hops = self.views[view].graph.around(core, self.num_layers)
+            rows = rows[torch.from_numpy(cells)]
         return Corruption(rows, torch.from_numpy(rng.permutation(len(rows))), hops)
 
 
-def loaders(
-    rows: Tensor, graph: HopGraph, batches: Batches, seed: int
-) -> tuple[DataLoader[Corruption], DataLoader[Corruption]]:
+def loaders(views: Sequence[View], batches: Batches, seed: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """The batches of training and of validation."""
     generator = torch.Generator().manual_seed(seed)
-    train = Corruptions(rows, graph, batches, seed)
-    val = Corruptions(rows, graph, batches, seed, fixed=True)
+    train = Corruptions(views, batches, seed)
+    val = Corruptions(views, batches, seed, fixed=True)
     return (
         DataLoader(train, batch_size=None, generator=generator),
         DataLoader(val, batch_size=None, generator=generator),
