@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
     from tissuegraph.cells.embed_params import InfomaxParams, IntegrateParams, Node2VecParams
+    from tissuegraph.cells.explain import explain_cell, gene_importance, neighbor_importance
     from tissuegraph.cells.infomax import infomax, infomax_transform
     from tissuegraph.cells.infomax_model import InfomaxModel, load_infomax
     from tissuegraph.cells.integrate import integrate
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from tissuegraph.nn.lit import LitSegger
     from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
+    from tissuegraph.runs.annotate import annotate_cells
     from tissuegraph.runs.domains import find_domains
     from tissuegraph.runs.embed import embed_cells
     from tissuegraph.sample import Sample
@@ -77,6 +79,7 @@ __all__ = [
     "TrainParams",
     "__version__",
     "annotate",
+    "annotate_cells",
     "annotate_transform",
     "assign_domains",
     "cluster_domains",
@@ -86,9 +89,11 @@ __all__ = [
     "embed_cells",
     "errors",
     "evaluate",
+    "explain_cell",
     "expression_neighbors",
     "find_domains",
     "from_pyg",
+    "gene_importance",
     "harmonize",
     "infomax",
     "infomax_transform",
@@ -98,6 +103,7 @@ __all__ = [
     "load_stagate",
     "mark_variable_genes",
     "metrics",
+    "neighbor_importance",
     "node2vec",
     "paga",
     "plot",
@@ -127,6 +133,10 @@ _SOURCES = {
     "AnnotateModel": "tissuegraph.cells.annotation.model",
     "AnnotateParams": "tissuegraph.cells.annotate_params",
     "annotate": "tissuegraph.cells.annotate",
+    "annotate_cells": "tissuegraph.runs.annotate",
+    "explain_cell": "tissuegraph.cells.explain",
+    "gene_importance": "tissuegraph.cells.explain",
+    "neighbor_importance": "tissuegraph.cells.explain",
     "annotate_transform": "tissuegraph.cells.annotate",
     "load_annotator": "tissuegraph.cells.annotation.model",
     "AssignParams": "tissuegraph.segmentation.params",

@@ -156,6 +156,7 @@ def annotate(
         scores=table,
         by_type=by_type,
         history=fitted.history,
+        held_out=_held_out(held_out, fitted, y, cells.types),
     )
     log.info("held out:\n%s", table.round(3).to_string())
     ours = np.arange(matrix.shape[0])[cells.query]
@@ -252,6 +253,20 @@ def _stacked(parts: list[Matrix]) -> Matrix:
     if any(sparse.issparse(part) for part in parts):
         return sparse.vstack([sparse.csr_matrix(part) for part in parts], format="csr")
     return np.concatenate([np.asarray(part) for part in parts])
+
+
+def _held_out(
+    probability: npt.NDArray[np.float64], fitted: Fitted, y: Codes, types: tuple[str, ...]
+) -> pd.DataFrame:
+    """What was said of each labelled cell by what had not seen it."""
+    said, names = fitted.held_out.argmax(1), pd.Index(types)
+    return pd.DataFrame(
+        {
+            "truth": pd.Categorical.from_codes(y, names),
+            "said": pd.Categorical.from_codes(said, names),
+            "probability": probability[np.arange(len(y)), said],
+        }
+    )
 
 
 def _judged(

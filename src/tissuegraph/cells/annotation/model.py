@@ -88,6 +88,8 @@ class AnnotateModel:
     scores: pd.DataFrame
     by_type: pd.DataFrame
     history: list[dict[str, Any]] = field(default_factory=list)
+    held_out: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """`truth`, `said` and `probability` of each labelled cell, by what was fitted without it; not saved."""
 
     def features(self, numbers: Numbers, what: str = "the cells") -> npt.NDArray[np.float32]:
         """What the classifier is given of cells, [N, D]."""
