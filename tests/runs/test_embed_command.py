@@ -24,7 +24,9 @@ def written(tmp_path: Path) -> Path:
 
 def test_infomax_of_raw_counts_and_its_model_on_another_section(written, tmp_path):
     out, other = tmp_path / "new" / "out.h5ad", tmp_path / "other.h5ad"
-    assert main(["embed", str(written), "-o", str(out), *QUICK, "--seed", "3"]) == 0
+    folder = tmp_path / "model"
+    line = ["embed", str(written), "-o", str(out), *QUICK, "--seed", "3", "--save-model", str(folder)]
+    assert main(line) == 0
     given, found = ad.read_h5ad(written), ad.read_h5ad(out)
     assert found.obsm["X_infomax"].shape == (250, 8)
     assert (found.X != given.X).nnz == 0
@@ -33,9 +35,11 @@ def test_infomax_of_raw_counts_and_its_model_on_another_section(written, tmp_pat
     assert (run["X_infomax"]["seed"], run["embed"]["method"]) == (3, "infomax")
     assert json.loads(run["X_infomax"]["params"])["epochs"] == 2
     assert list(out.parent.iterdir()) == [out]
-    assert main(["embed", str(written), "-o", str(other), "--model", str(out)]) == 0
-    again = ad.read_h5ad(other).obsm["X_infomax"]
-    np.testing.assert_allclose(again, found.obsm["X_infomax"], rtol=1e-4, atol=1e-4)
+    for model in (out, folder):
+        line = ["embed", str(written), "-o", str(other), "--model", str(model), "--overwrite"]
+        assert main(line) == 0
+        again = ad.read_h5ad(other).obsm["X_infomax"]
+        np.testing.assert_allclose(again, found.obsm["X_infomax"], rtol=1e-4, atol=1e-4)
 
 
 def test_node2vec_along_a_graph_that_is_there(written, tmp_path):
@@ -83,6 +87,7 @@ def test_cells_without_positions_along_a_graph_of_expression(method, tmp_path):
         (["--model", "nowhere"], "nowhere holds no model"),
         (["--model", "m", "--features", "X"], "give one of them"),
         (["--model", "m", "--graph", "spatial"], "give one of them"),
+        (["--save-model", "."], "exists already"),
         (["--epochs", "3"], "--infomax.epochs"),
     ],
 )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from tissuegraph import keys
 from tissuegraph.cells.embed_params import InfomaxParams, Node2VecParams
 from tissuegraph.errors import InputError
-from tissuegraph.output import refuse_existing_file, whole_file
+from tissuegraph.output import refuse_existing, refuse_existing_file, whole_file
 from tissuegraph.training.params import check_seed
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from tissuegraph.cells.infomax_model import InfomaxModel
     from tissuegraph.graph.sections import SectionKey
 
 METHODS = ("infomax", "node2vec")
@@ -35,6 +36,7 @@ def embed_cells(
     infomax: InfomaxParams | None = None,
     features: str | None = None,
     model: Path | str | None = None,
+    save_model: Path | str | None = None,
     layer: str | None = None,
     platform: str | None = None,
     bin_size: str | None = None,
@@ -68,6 +70,8 @@ def embed_cells(
     model
         Of "infomax": the folder of a fitted model, or a file that this command wrote; it is applied, and
         nothing is fitted.
+    save_model
+        Of "infomax": folder to write the fitted model to.
     layer
         Where the expression stands; by default the counts of `layers["counts"]`, else `X`. Raw counts are
         normalised to 10,000 a cell and log-transformed, anything else is taken as it is.
@@ -76,7 +80,7 @@ def embed_cells(
     seed
         Of walks or training; on the CPU the same seed gives the same bits.
     overwrite
-        Replace a file that is there.
+        Replace a file, and a model, that are there.
 
     Returns
     -------
@@ -93,8 +97,10 @@ def embed_cells(
     """
     source, out = Path(section), Path(out).absolute()
     _check(source, out, method, seed)
-    _check_read(method, node2vec, (infomax, features), model, graph)
+    _check_read(method, node2vec, (infomax, features, save_model), model, graph)
     refuse_existing_file(out, overwrite=overwrite)
+    if save_model is not None:
+        refuse_existing(Path(save_model), overwrite=overwrite, marker=keys.MODEL_CARD_FILE, kind="model")
     from tissuegraph.io.sections.read import read_counts_and_positions
 
     along = SPATIAL if graph is None else graph
@@ -111,7 +117,9 @@ def embed_cells(
     if method == "node2vec":
         _walk(adata, along, node2vec, seed)
     elif model is None:
-        _fit(adata, along, infomax, features, layer, seed)
+        fitted = _fit(adata, along, infomax, features, layer, seed)
+        if save_model is not None:
+            fitted.save(save_model, overwrite=overwrite)
     else:
         _apply(adata, Path(model), layer)
     record = {"section": str(source), "method": method, "model": "" if model is None else str(model)}
@@ -165,11 +173,11 @@ def _fit(
     features: str | None,
     layer: str | None,
     seed: int,
-) -> None:
+) -> InfomaxModel:
     from tissuegraph.cells.infomax import infomax
 
     _build_spatial(adata, graph, InfomaxParams.section_key if params is None else params.section_key)
-    infomax(adata, params, graph=graph, features=features, layer=layer, seed=seed)
+    return infomax(adata, params, graph=graph, features=features, layer=layer, seed=seed)
 
 
 def _apply(adata: AnnData, source: Path, layer: str | None) -> None:
