@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from tissuegraph.cells.annotation.model import AnnotateModel, load_annotator
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
+    from tissuegraph.cells.embed_params import InfomaxParams, IntegrateParams, Node2VecParams
     from tissuegraph.cells.explain import explain_cell, gene_importance, neighbor_importance
+    from tissuegraph.cells.infomax import infomax, infomax_transform
+    from tissuegraph.cells.infomax_model import InfomaxModel, load_infomax
+    from tissuegraph.cells.integrate import integrate
     from tissuegraph.cells.neighbours import expression_neighbors
+    from tissuegraph.cells.node2vec import node2vec
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.harmony import harmonize
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from tissuegraph.nn.segger import Segger
     from tissuegraph.runs.annotate import annotate_cells
     from tissuegraph.runs.domains import find_domains
+    from tissuegraph.runs.embed import embed_cells
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import predict, segment
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
@@ -58,7 +64,11 @@ __all__ = [
     "AssignParams",
     "DatasetParams",
     "GraphParams",
+    "InfomaxModel",
+    "InfomaxParams",
+    "IntegrateParams",
     "LitSegger",
+    "Node2VecParams",
     "PredictParams",
     "Sample",
     "Segger",
@@ -76,6 +86,7 @@ __all__ = [
     "dataset",
     "datasets",
     "domain_markers",
+    "embed_cells",
     "errors",
     "evaluate",
     "explain_cell",
@@ -84,11 +95,16 @@ __all__ = [
     "from_pyg",
     "gene_importance",
     "harmonize",
+    "infomax",
+    "infomax_transform",
+    "integrate",
     "load_annotator",
+    "load_infomax",
     "load_stagate",
     "mark_variable_genes",
     "metrics",
     "neighbor_importance",
+    "node2vec",
     "paga",
     "plot",
     "predict",
@@ -126,7 +142,11 @@ _SOURCES = {
     "AssignParams": "tissuegraph.segmentation.params",
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
+    "InfomaxModel": "tissuegraph.cells.infomax_model",
+    "InfomaxParams": "tissuegraph.cells.embed_params",
+    "IntegrateParams": "tissuegraph.cells.embed_params",
     "LitSegger": "tissuegraph.nn.lit",
+    "Node2VecParams": "tissuegraph.cells.embed_params",
     "PredictParams": "tissuegraph.segmentation.params",
     "Sample": "tissuegraph.sample",
     "Segger": "tissuegraph.nn.segger",
@@ -140,16 +160,22 @@ _SOURCES = {
     "dataset": "tissuegraph.segmentation.learn",
     "datasets": "tissuegraph.datasets",
     "domain_markers": "tissuegraph.domains.markers",
+    "embed_cells": "tissuegraph.runs.embed",
     "errors": "tissuegraph.errors",
     "evaluate": "tissuegraph.evaluation.evaluate",
     "expression_neighbors": "tissuegraph.cells.neighbours",
     "find_domains": "tissuegraph.runs.domains",
     "from_pyg": "tissuegraph.cells.bridge_back",
     "harmonize": "tissuegraph.domains.harmony",
+    "infomax": "tissuegraph.cells.infomax",
+    "infomax_transform": "tissuegraph.cells.infomax",
+    "integrate": "tissuegraph.cells.integrate",
     "smoothed_components": "tissuegraph.domains.smoothed",
+    "load_infomax": "tissuegraph.cells.infomax_model",
     "load_stagate": "tissuegraph.domains.stagate_model",
     "mark_variable_genes": "tissuegraph.features.genes",
     "metrics": "tissuegraph.metrics.segmentation",
+    "node2vec": "tissuegraph.cells.node2vec",
     "paga": "tissuegraph.domains.trajectory",
     "plot": "tissuegraph.plot",
     "predict": "tissuegraph.segmentation.commands",

@@ -11,7 +11,7 @@ import tissuegraph
 from tissuegraph.cli import main
 from tissuegraph.cli.app import app
 
-COMMANDS = ("simulate tissue", "segment", "evaluate", "dataset", "train", "predict", "domains")
+COMMANDS = ("simulate tissue", "segment", "evaluate", "dataset", "train", "predict", "domains", "embed")
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_model.py"
 
 TRAIN = {
@@ -85,7 +85,7 @@ def test_no_two_options_of_a_command_bear_one_name(command):
 def test_help_of_a_command_does_not_load_the_network():
     code = """
 from tissuegraph.cli import main
-for command in ("segment", "train", "predict", "dataset", "evaluate"):
+for command in ("segment", "train", "predict", "dataset", "evaluate", "embed"):
     assert main([command, "--help"]) == 0
 """
     assert loaded_by(code, {"torch", "lightning", "torch_geometric"}) == set()

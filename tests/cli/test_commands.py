@@ -110,3 +110,26 @@ def test_help_is_read_from_the_docstrings(capsys):
     ):
         assert text in said
     assert "settings" not in said.lower()
+
+
+@dataclass(frozen=True)
+class IcingParams:
+    """What is on it."""
+
+    sugar_grams: int = 30
+    """How sweet."""
+
+
+def ice(out: Path, cake: CakeParams | None = None, icing: IcingParams | None = None) -> tuple:
+    """Ice a cake."""
+    return out, cake, icing
+
+
+def test_fields_of_one_name_are_told_apart_by_what_they_belong_to():
+    shown: list[tuple] = []
+    app = App(default_parameter=Parameter(negative=()))
+    app.default(as_command(ice, shown.append))
+    line = "plate --cake.sugar-grams 1 --cake.shape square --icing.sugar_grams 2"
+    command, bound, _ = app.parse_args(line.split(), exit_on_error=False, print_error=False)
+    command(*bound.args, **bound.kwargs)
+    assert shown == [(Path("plate"), CakeParams(1, "square"), IcingParams(2))]

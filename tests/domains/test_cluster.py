@@ -18,11 +18,11 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 import tissuegraph as tg
-from tissuegraph.clustering import communities, consensus, mixture, stability
+from tissuegraph.clustering import communities, consensus, mixture, partition, stability
 from tissuegraph.clustering.mixture import climb, fit_mixture
-from tissuegraph.domains import cluster
-from tissuegraph.domains.refine import average_over_neighbours, refine_labels
+from tissuegraph.domains.refine import refine_labels
 from tissuegraph.errors import InputError, MachineError
+from tissuegraph.graph.averages import average_over_neighbours
 
 WIDTHS = [3, 5, 7, 9]  # of the stripes, in columns of a lattice
 
@@ -120,8 +120,8 @@ def test_sections_share_their_names():
 
 
 def test_large_tissue_is_fitted_on_a_sample(monkeypatch):
-    monkeypatch.setattr(cluster, "SAMPLE", 150)
-    monkeypatch.setattr(cluster, "LARGE_SAMPLE", 300)
+    monkeypatch.setattr(partition, "SAMPLE", 150)
+    monkeypatch.setattr(partition, "LARGE_SAMPLE", 300)
     adata = stripes()
     tg.cluster_domains(adata, 4)
     assert score(adata) > 0.9
@@ -129,7 +129,7 @@ def test_large_tissue_is_fitted_on_a_sample(monkeypatch):
 
 def test_a_large_tissue_takes_its_communities_from_a_sample(monkeypatch):
     pytest.importorskip("igraph")
-    monkeypatch.setattr(cluster, "SAMPLE", 200)
+    monkeypatch.setattr(partition, "SAMPLE", 200)
     adata = stripes()
     tg.cluster_domains(adata, 4, "leiden")
     assert score(adata) > 0.9

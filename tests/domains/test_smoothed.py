@@ -8,8 +8,9 @@ import pytest
 from scipy import sparse
 
 import tissuegraph as tg
-from tissuegraph.domains.refine import average_over_neighbours, neighbour_noise
+from tissuegraph.domains.refine import neighbour_noise
 from tissuegraph.errors import InputError
+from tissuegraph.graph.averages import average_over_neighbours
 
 
 def lattice(side: int = 12, genes: int = 20, seed: int = 0) -> ad.AnnData:

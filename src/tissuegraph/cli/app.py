@@ -38,6 +38,7 @@ app.command(f"{LOADER}:segment", help="Find the cells of a slide.", sort_key=2)
 app.command(
     f"{LOADER}:find_domains", name="domains", help="Find the tissue domains of a section.", sort_key=7
 )
+app.command(f"{LOADER}:embed_cells", name="embed", help="Embed cells along a graph.", sort_key=9)
 app.command(f"{LOADER}:annotate_cells", name="annotate", help="Name the type of each cell.", sort_key=8)
 app.command(f"{LOADER}:evaluate", help="Judge segmentations side by side, beside simple rules.", sort_key=3)
 app.command(f"{LOADER}:dataset", help="Cut training tiles out of a slide.", sort_key=4)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,56 +32,85 @@ def find_communities(points: Floats, n_domains: int, method: str, seed: int) -> 
     The resolution is bisected. Where it jumps over the wanted number, the next finer partition is taken and
     its closest communities are joined (Ward, between centroids).
     """
-    split = _splitter(points, method, seed)
-    low, high = np.log(LOWEST), np.log(HIGHEST)
-    finer: Labels | None = None
-    for _ in range(TRIES):
-        middle = (low + high) / 2
-        labels = split(float(np.exp(middle)))
-        found = int(labels.max()) + 1
-        if found == n_domains:
-            return labels
-        if found < n_domains:
-            low = middle
-        else:
-            high, finer = middle, labels
-    if finer is None:
-        raise InputError(
-            f"{method} finds fewer than {n_domains} communities of {len(points)} cells; ask for fewer"
-        )
-    log.warning("%s jumps over %d domains; the closest of %d were joined", method, n_domains, finer.max() + 1)
-    return _join_closest(points, finer, n_domains)
+    return Communities(points, method, seed).find(n_domains)
 
 
 def communities_at(points: Floats, resolution: float, method: str, seed: int) -> Labels:
     """Return the communities of the 15-nearest-neighbour graph of the points at a resolution, [N]."""
-    return _splitter(points, method, seed)(resolution)
+    return Communities(points, method, seed).at(resolution)
 
 
-def _splitter(points: Floats, method: str, seed: int) -> Callable[[float], Labels]:
+class Communities:
+    """The communities of the 15-nearest-neighbour graph of points; what was found once is kept."""
+
+    def __init__(self, points: Floats, method: str, seed: int) -> None:
+        self.points, self.method, self.seed = points, method, seed
+        self.network, self.weights = _neighbour_graph(points)
+        self.found: dict[float, Labels] = {}
+
+    def at(self, resolution: float) -> Labels:
+        """Return the communities at a resolution, [N]."""
+        if resolution not in self.found:
+            self.found[resolution] = self._split(resolution)
+        return self.found[resolution]
+
+    def find(self, number: int, tries: int = TRIES, said: int = logging.WARNING) -> Labels:
+        """Return so many communities, [N], as `find_communities`; `said` is the level of what is logged."""
+        low, high = np.log(LOWEST), np.log(HIGHEST)
+        finer: Labels | None = None
+        for resolution, labels in self.found.items():
+            if _count(labels) == number:
+                return labels
+            at = float(np.log(resolution))
+            if _count(labels) < number:
+                low = max(low, at)
+            elif finer is None or at < high:
+                high, finer = at, labels
+        for _ in range(tries):
+            middle = (low + high) / 2
+            labels = self.at(float(np.exp(middle)))
+            if _count(labels) == number:
+                return labels
+            if _count(labels) < number:
+                low = middle
+            else:
+                high, finer = middle, labels
+        if finer is None:
+            raise InputError(
+                f"{self.method} finds fewer than {number} communities of {len(self.points)} cells; "
+                "ask for fewer"
+            )
+        log.log(said, "%s jumps over %d; the closest of %d were joined", self.method, number, _count(finer))
+        return _join_closest(self.points, finer, number)
+
+    def _split(self, resolution: float) -> Labels:
+        igraph = _igraph()
+        igraph.set_random_number_generator(random.Random(self.seed))
+        try:
+            if self.method == "louvain":
+                found = self.network.community_multilevel(weights=self.weights, resolution=resolution)
+            else:
+                found = self.network.community_leiden(
+                    "modularity", weights=self.weights, resolution=resolution, n_iterations=5
+                )
+        finally:
+            igraph.set_random_number_generator(random)
+        return np.array(found.membership, np.int64)
+
+
+def _count(labels: Labels) -> int:
+    return int(labels.max()) + 1
+
+
+def _neighbour_graph(points: Floats) -> tuple[Any, list[float]]:
+    """The graph of igraph and the weights of its edges: 2 for mutual neighbours, else 1."""
     igraph = _igraph()
     n_neighbors = min(NEIGHBORS, len(points) - 1)
     graph = NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors_graph(mode="connectivity")
     mutual = (graph + graph.T).tocoo()
     upper = mutual.row < mutual.col
     edges = np.stack([mutual.row[upper], mutual.col[upper]], 1)
-    network = igraph.Graph(n=len(points), edges=edges)
-    weights = mutual.data[upper].tolist()
-
-    def split(resolution: float) -> Labels:
-        igraph.set_random_number_generator(random.Random(seed))
-        try:
-            if method == "louvain":
-                found = network.community_multilevel(weights=weights, resolution=resolution)
-            else:
-                found = network.community_leiden(
-                    "modularity", weights=weights, resolution=resolution, n_iterations=5
-                )
-        finally:
-            igraph.set_random_number_generator(random)
-        return np.array(found.membership, np.int64)
-
-    return split
+    return igraph.Graph(n=len(points), edges=edges), mutual.data[upper].tolist()
 
 
 def _igraph() -> ModuleType:

@@ -13,9 +13,10 @@ import pandas as pd
 from scipy import sparse
 
 from tissuegraph import keys
-from tissuegraph.domains.refine import average_over_neighbours, refine_labels
+from tissuegraph.domains.refine import refine_labels
 from tissuegraph.domains.stagate import stagate_transform
 from tissuegraph.errors import InputError, ModelError
+from tissuegraph.graph.averages import average_over_neighbours
 from tissuegraph.graph.stored import adjacency
 
 if TYPE_CHECKING:

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import sparse
 
 from tissuegraph import keys
 from tissuegraph.clustering import stability
-from tissuegraph.clustering.communities import find_communities
 from tissuegraph.clustering.consensus import consensus
-from tissuegraph.clustering.mclust import run_mclust
-from tissuegraph.clustering.mixture import climb, fit_mixture
-from tissuegraph.domains.refine import average_over_neighbours, neighbour_noise, refine_labels
+from tissuegraph.clustering.naming import as_categories, rank_by_size
+from tissuegraph.clustering.partition import leading, partition
+from tissuegraph.domains.refine import neighbour_noise, refine_labels
 from tissuegraph.errors import InputError
 from tissuegraph.features.embeddings import embedding
+from tissuegraph.graph.averages import average_over_neighbours
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,11 +33,6 @@ Method = Literal["gmm", "leiden", "louvain", "mclust"]
 METHODS = ("gmm", "leiden", "louvain", "mclust")
 SMOOTH = (1, 2)
 DIMENSIONS = (10, 15, 20)
-SAMPLE = 20_000
-"""Cells on which many starts are tried; the best is then fitted to more."""
-LARGE_SAMPLE = 200_000
-VOTERS = 5
-"""Nearest cells of the sample whose labels decide for a cell outside of it."""
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +148,7 @@ def cluster_domains(
         )
     seeds = count(seed)
     partitions = [
-        _partition(view, n_domains, method, next(seeds), n_starts, rare)
+        partition(view.points, n_domains, method, next(seeds), n_starts=n_starts, noise=view.noise, rare=rare)
         for view in views()
         for _ in range(n_seeds)
     ]
@@ -168,17 +162,6 @@ def cluster_domains(
     _write(adata, labels, refined, key_added)
     record |= {"n_domains": int(n_domains), "refine": refine}
     adata.uns[keys.UNS_RUN] = {**adata.uns.get(keys.UNS_RUN, {}), key_added: record}
-
-
-def leading(points: Floats, dimensions: Sequence[int] | None) -> list[Floats]:
-    """Return the leading principal components of the points, for each number of them that they have."""
-    width = points.shape[1]
-    if dimensions is None:
-        return [points]
-    centred = points - points.mean(0)
-    turn = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-    scores = centred @ (turn * np.where(turn[abs(turn).argmax(0), np.arange(width)] < 0, -1, 1))
-    return [scores[:, :number].copy() for number in sorted({min(number, width) for number in dimensions})]
 
 
 def _views(
@@ -211,44 +194,12 @@ def _graph(adata: AnnData, key: str) -> sparse.csr_matrix:
     return sparse.csr_matrix(adata.obsp[name])
 
 
-def _partition(view: View, n_domains: int, method: str, seed: int, n_starts: int, rare: bool) -> Labels:
-    points, generator = view.points, np.random.default_rng(seed)
-    sample = _sample(len(points), SAMPLE, generator)
-    few = points[sample]
-    if method == "gmm":
-        mixture = fit_mixture(few, n_domains, generator, n_starts=n_starts, noise=view.noise, rare=rare)
-        if len(few) < len(points):
-            more = points[_sample(len(points), LARGE_SAMPLE, generator)]
-            mixture = climb(more, [mixture], view.noise)
-        return mixture.predict(points)
-    if method == "mclust":
-        labels = run_mclust(few, n_domains, seed)
-    else:
-        labels = find_communities(few, n_domains, method, seed)
-    return labels if len(few) == len(points) else _vote(points, few, labels)
-
-
-def _sample(n: int, most: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    return np.arange(n) if n <= most else np.sort(generator.choice(n, most, replace=False))
-
-
-def _vote(points: Floats, sample: Floats, labels: Labels) -> Labels:
-    from sklearn.neighbors import KNeighborsClassifier
-
-    return KNeighborsClassifier(VOTERS).fit(sample, labels).predict(points)
-
-
 def _write(adata: AnnData, labels: Labels, refined: Labels, key: str) -> None:
     """Write both as categories that are named by size, before refinement."""
-    sizes = np.bincount(labels)
-    # a tie goes to the one whose first cell by name comes first
-    first = pd.Series(adata.obs_names.to_numpy()).groupby(labels).min().reindex(range(len(sizes))).fillna("")
-    order = sorted(np.flatnonzero(sizes), key=lambda label: (-sizes[label], first[label]))
-    rank = np.empty(len(sizes), np.int64)
-    rank[order] = np.arange(len(order))
-    categories = pd.Index([str(i + 1) for i in range(len(order))])
+    rank = rank_by_size(labels, adata.obs_names.to_numpy())
+    number = len(np.unique(labels))
     for name, values in ((key, refined), (f"{key}_raw", labels)):
-        adata.obs[name] = pd.Categorical.from_codes(rank[values], categories=categories)
-    lost = len(order) - adata.obs[key].nunique()
+        adata.obs[name] = as_categories(rank[values], number)
+    lost = number - adata.obs[key].nunique()
     if lost:
         log.warning("refinement left %d domains without a cell; they stand in obs['%s_raw']", lost, key)

@@ -1,4 +1,4 @@
-"""What the spatial neighbours say: averages of an embedding, and labels by majority."""
+"""What the spatial neighbours say: what of an embedding is noise, and labels by majority."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from scipy import sparse
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
-
-
-def average_over_neighbours(embedding: Floats, graph: sparse.csr_matrix, times: int = 1) -> Floats:
-    """Return the mean of each cell and its neighbours, weighted by their edges, [N, d]; `times` times."""
-    total = 1.0 + np.asarray(graph.sum(1)).ravel()
-    for _ in range(times):
-        embedding = (embedding + graph @ embedding) / total[:, None]
-    return embedding
 
 
 def neighbour_noise(embedding: Floats, averaged: Floats, graph: sparse.csr_matrix) -> Floats:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tissuegraph.domains.params import Z_SCORE_GENES
-from tissuegraph.domains.refine import average_over_neighbours
 from tissuegraph.features.components import fit_components
 from tissuegraph.features.expression import expression, modelled_genes
+from tissuegraph.graph.averages import average_over_neighbours
 from tissuegraph.graph.sections import SectionKey, section_codes, section_columns
 from tissuegraph.graph.stored import adjacency
 

@@ -17,7 +17,7 @@ from torch import nn
 from tissuegraph import keys
 from tissuegraph.domains.params import StagateParams
 from tissuegraph.errors import ModelError
-from tissuegraph.features.components import Components, Moments
+from tissuegraph.features.components import Components
 from tissuegraph.nn.stagate import Stagate
 from tissuegraph.output import whole_folder
 
@@ -54,10 +54,9 @@ class StagateModel:
         """Everything that is numbers, by name."""
         found = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         if self.components is not None:
-            parts = {"loadings": self.components.loadings, **vars(self.components.moments)}
             found |= {
                 COMPONENTS + name: torch.from_numpy(np.ascontiguousarray(value))
-                for name, value in parts.items()
+                for name, value in self.components.arrays().items()
             }
         return found
 
@@ -103,8 +102,8 @@ def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> StagateM
     }
     components = None
     if parts:
-        moments = Moments(parts["mean"], parts["scale"])
-        components = Components(moments, parts["loadings"], card["by_section"], card["z_score"])
+        how = {"by_section": card["by_section"], "z_score": card["z_score"]}
+        components = Components.restored(parts, **how)
     network = new_network(params, len(tensors["weight0"]))
     network.load_state_dict(tensors)
     return StagateModel(

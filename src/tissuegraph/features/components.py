@@ -55,6 +55,16 @@ class Components:
             scores[part.cells] = part.times(torch.from_numpy(self.loadings)).numpy()
         return scores
 
+    def arrays(self) -> dict[str, Floats]:
+        """Everything that is numbers, by name."""
+        return {"loadings": self.loadings, "mean": self.moments.mean, "scale": self.moments.scale}
+
+    @classmethod
+    def restored(cls, arrays: dict[str, Floats], *, by_section: bool, z_score: bool) -> Components:
+        """Put a projection together from its arrays; the inverse of `arrays`."""
+        moments = Moments(arrays["mean"], arrays["scale"])
+        return cls(moments, arrays["loadings"], by_section, z_score)
+
     def expand(self, scores: Floats, sections: Codes, by: Moments) -> Floats:
         """Expression [n, G] that belongs to scores [n, K]."""
         return (scores @ self.loadings.T) * by.scale[sections] + by.mean[sections]

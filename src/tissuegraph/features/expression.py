@@ -116,8 +116,17 @@ def _check_numbers(values: npt.NDArray[Any], name: str, *, normalize: bool) -> N
         raise InputError(f"{name} holds no raw counts, which normalize=True expects; pass normalize=False")
 
 
-def log_expression(adata: AnnData, layer: str | None) -> Matrix:
-    """Read normalised expression [N, G] of all genes, normalising a copy where there are raw counts.
+def log_expression(
+    adata: AnnData, layer: str | None, genes: Sequence[str] | npt.NDArray[np.str_] | None = None
+) -> Matrix:
+    """Read normalised expression [N, G], normalising a copy where there are raw counts.
+
+    Parameters
+    ----------
+    layer
+        Which layer; None for `X`.
+    genes
+        Names of the genes, in the order of the columns; None for all. Counts are scaled by all of a cell.
 
     Raises
     ------
@@ -133,4 +142,4 @@ def log_expression(adata: AnnData, layer: str | None) -> Matrix:
     counts = whole is not None and is_whole(_values(whole) if isinstance(whole, np.ndarray) else whole.data)
     if counts:
         log.info("raw counts; a copy is scaled to %g a cell and log-transformed", TARGET_COUNTS)
-    return expression(adata, adata.var_names.to_numpy(), layer, normalize=counts)
+    return expression(adata, adata.var_names.to_numpy() if genes is None else genes, layer, normalize=counts)

@@ -216,10 +216,10 @@ class _Aggregate(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
         shares, table = ctx.saved_tensors
         grad = grad.contiguous()
-        along = edge_dots(ctx.pattern, grad, table)
+        along = edge_dots(ctx.pattern, grad, table) if ctx.needs_input_grad[0] else None
         back = weighted_sums(ctx.pattern.transposed, _placed(ctx.pattern, shares), grad)
         return along, back, None
 

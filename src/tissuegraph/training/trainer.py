@@ -55,11 +55,15 @@ def fit(
     state = _load(Path(best.best_model_path))
     network.load_state_dict(state["state_dict"])
     network.cpu().eval()
+    # of several processes only the files tell; the last file may be older than the last epoch
+    last = _load(root / "checkpoints" / f"{best.CHECKPOINT_NAME_LAST}{best.FILE_EXTENSION}")
+    epochs = int(trainer.current_epoch) or int(last["epoch"]) + 1
+    because = "all epochs done" if epochs >= params.epochs else stopped_because(last, params)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {
-        "epochs": int(trainer.current_epoch),
+        "epochs": epochs,
         "steps": int(trainer.global_step or state["global_step"]),
-        "stopped_because": stopped_because(_load(Path(best.last_model_path)), params),
+        "stopped_because": because,
         "best_val_loss": best_score(state),
         **{name: value for name, value in logged.items() if name.startswith("val_") and name != "val_loss"},
         "seconds": round(time.perf_counter() - started, 2),

@@ -27,8 +27,12 @@ def read_counts_and_positions(
     platform: str | None = None,
     bin_size: int | str | None = None,
     table: str | None = None,
+    needs_positions: bool = True,
 ) -> ad.AnnData:
-    """Read a section without a graph; parameters as of `tg.read_section`."""
+    """Read a section without a graph; parameters as of `tg.read_section`.
+
+    An .h5ad may hold cells that lie nowhere, unless `needs_positions`.
+    """
     kind, source = detect(Path(path), platform)
     if bin_size is not None and kind not in ("visium-hd", "stereo-seq"):
         raise InputError(f"bin_size is for Visium HD and Stereo-seq, but {path} is {kind}; leave it out")
@@ -45,7 +49,7 @@ def read_counts_and_positions(
     elif kind == "zarr":
         adata, notes = read_zarr(source, table)
     else:
-        adata, notes = read_h5ad(source)
+        adata, notes = read_h5ad(source, needs_positions=needs_positions)
     if not adata.n_obs or not adata.n_vars:
         raise InputError(
             f"{source} holds {adata.n_obs} cells and {adata.n_vars} genes; give a section that has both"

@@ -16,7 +16,7 @@ from tissuegraph.io.files import reading
 from tissuegraph.io.sections.assemble import unique
 
 
-def read_h5ad(path: Path) -> tuple[ad.AnnData, dict[str, Any]]:
+def read_h5ad(path: Path, *, needs_positions: bool = True) -> tuple[ad.AnnData, dict[str, Any]]:
     """Read an AnnData as it is; only names that stand twice are told apart."""
     with reading(path):
         try:
@@ -29,7 +29,7 @@ def read_h5ad(path: Path) -> tuple[ad.AnnData, dict[str, Any]]:
     # `segment` writes its run there, and micrometres
     is_ours = path.name == keys.CELLS_FILE or keys.HAS_NUCLEUS in adata.obs
     unit = "um" if is_ours and keys.UNS_RUN in adata.uns else "as given"
-    return _checked(adata, path), {"unit": unit}
+    return _checked(adata, path, needs_positions=needs_positions), {"unit": unit}
 
 
 def read_zarr(path: Path, table: str | None) -> tuple[ad.AnnData, dict[str, Any]]:
@@ -68,8 +68,8 @@ def _encoding(path: Path) -> str:
     return ""
 
 
-def _checked(adata: ad.AnnData, path: Path) -> ad.AnnData:
-    if keys.OBSM_SPATIAL not in adata.obsm:
+def _checked(adata: ad.AnnData, path: Path, *, needs_positions: bool = True) -> ad.AnnData:
+    if needs_positions and keys.OBSM_SPATIAL not in adata.obsm:
         found = ", ".join(adata.obsm.keys()) or "nothing"
         raise InputError(
             f"no positions in obsm['{keys.OBSM_SPATIAL}'] of {path}; found in obsm: {found}; write x, y there"

@@ -1,0 +1,1 @@
+"""What tg.integrate is made of."""
