@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tissuegraph import errors, metrics, plot, simulate
+    from tissuegraph.cells.cluster import cluster_cells
+    from tissuegraph.cells.cluster_params import ClusterParams
     from tissuegraph.domains.assign import assign_domains
     from tissuegraph.domains.cluster import cluster_domains
     from tissuegraph.domains.harmony import harmonize
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssignParams",
+    "ClusterParams",
     "DatasetParams",
     "GraphParams",
     "LitSegger",
@@ -59,6 +62,7 @@ __all__ = [
     "TrainParams",
     "__version__",
     "assign_domains",
+    "cluster_cells",
     "cluster_domains",
     "dataset",
     "domain_markers",
@@ -94,6 +98,7 @@ __all__ = [
 # The module that brings each name; a sub-package is bound here by being imported.
 _SOURCES = {
     "AssignParams": "tissuegraph.segmentation.params",
+    "ClusterParams": "tissuegraph.cells.cluster_params",
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
     "LitSegger": "tissuegraph.nn.lit",
@@ -106,6 +111,7 @@ _SOURCES = {
     "StagateParams": "tissuegraph.domains.params",
     "TrainParams": "tissuegraph.segmentation.params",
     "assign_domains": "tissuegraph.domains.assign",
+    "cluster_cells": "tissuegraph.cells.cluster",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
     "domain_markers": "tissuegraph.domains.markers",

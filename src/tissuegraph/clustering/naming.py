@@ -24,6 +24,6 @@ def rank_by_size(labels: Labels, names: npt.NDArray[Any]) -> Labels:
     return rank
 
 
-def as_categories(codes: Labels, number: int) -> pd.Categorical:
+def as_categories(codes: Labels, number: int) -> pd.Categorical[str]:
     """Return the categories "1", "2", ... of codes [N] from 0; -1 is none."""
     return pd.Categorical.from_codes(codes, categories=pd.Index([str(i + 1) for i in range(number)]))

@@ -1,0 +1,1 @@
+"""What is learnt about cells: embeddings of a graph, of expression on a graph, of several omics."""
