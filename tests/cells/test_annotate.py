@@ -302,3 +302,19 @@ def test_types_of_few_cells_do_not_break_it():
     model = tg.annotate(adata, labels="given", params=FAST)
     assert "a lone one" in model.types
     assert np.isfinite(adata.obsm["cell_type_probabilities"].to_numpy()).all()
+
+
+def test_a_column_of_the_users_is_kept_and_named_again_from_what_was_given():
+    adata = cells(300)
+    reference, query = adata[:150].copy(), adata[150:].copy()
+    truth = query.obs["cell_type"].copy()
+    tg.annotate(query, reference, method="logistic", params=FAST)
+    assert query.obs["cell_type_given"].equals(truth)
+    half, others = hide(adata, 0.5)
+    half.obs["cell_type"] = half.obs.pop("given")
+    first = tg.annotate(half, method="logistic", params=FAST)
+    said = half.obs["cell_type"].copy()
+    second = tg.annotate(half, method="logistic", params=FAST)
+    assert half.obs["cell_type"].equals(said)
+    assert first.scores.equals(second.scores)
+    assert second.scores["cells"].iloc[0] == (~others).sum()

@@ -23,7 +23,7 @@ from tissuegraph.cells.annotation.profiles import cells_from_profiles
 from tissuegraph.cells.annotation.reference import read_reference, type_codes
 from tissuegraph.cells.annotation.scores import score_table, type_table
 from tissuegraph.cells.annotation.unknown import fit_familiar
-from tissuegraph.cells.annotation.writing import write_types
+from tissuegraph.cells.annotation.writing import label_column, write_types
 from tissuegraph.errors import InputError
 from tissuegraph.features.components import fit_components
 from tissuegraph.features.expression import Matrix
@@ -84,7 +84,7 @@ def annotate(
     labels
         Column of `obs` with the types; cells without one (NaN) are not labelled. Without a reference, cells
         of the query that are labelled keep their label; where `key_added` has the same name, the column is
-        filled and the given one kept as `obs["<key>_given"]`.
+        filled. A column of that name that was there before is kept as `obs["<key>_given"]`.
     method
         "gat": networks of graph attention upon a logistic regression, "gcn": with fixed weights instead of
         attention, "logistic": the regression alone.
@@ -119,6 +119,8 @@ def annotate(
         raise InputError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
     check_seed(seed)
     params = check_training(params or AnnotateParams())
+    if reference is None:
+        labels = label_column(query, labels, key_added)
     known = read_reference(reference, labels, query)
     if isinstance(known, pd.DataFrame):
         known = cells_from_profiles(query, known, labels, layer, seed)
@@ -166,7 +168,7 @@ def annotate(
         # a labelled cell keeps its label; its probability is that of networks that have not seen it
         given = cells.y
         guess.probability[labelled] = held_out
-    write_types(query, guess, model, given, labels, key_added, unknown=unknown)
+    write_types(query, guess, model, given, key_added, unknown=unknown)
     return model
 
 
@@ -216,7 +218,7 @@ def annotate_transform(
     elif fitted.networks:
         edges = _own_graph(fitted, adata)
     guess = fitted.guess(x, edges, np.arange(adata.n_obs))
-    write_types(adata, guess, fitted, None, key_added, key_added, unknown=unknown)
+    write_types(adata, guess, fitted, None, key_added, unknown=unknown)
 
 
 def _own_graph(model: AnnotateModel, adata: AnnData) -> sparse.csr_matrix | None:

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def given_name(key: str) -> str:
+    """Where a column of the user's is kept that has the name of our result."""
+    return f"{key}_given"
+
+
+def label_column(adata: AnnData, labels: str, key: str) -> str:
+    """The column that a user means by `labels`: where we have filled it before, the one that was given."""
+    filled = labels == key and key in adata.uns.get(keys.UNS_RUN, {}) and given_name(key) in adata.obs
+    return given_name(key) if filled else labels
+
+
 def write_types(
     adata: AnnData,
     guess: Guess,
     model: AnnotateModel,
     given: npt.NDArray[np.int64] | None,
-    labels: str,
     key: str,
     *,
     unknown: bool,
@@ -42,8 +52,9 @@ def write_types(
         codes[guess.unlike > 1] = len(model.types)
     if given is not None:
         codes[given >= 0] = given[given >= 0]
-    if given is not None and labels == key:
-        adata.obs[f"{key}_given"] = adata.obs[key].copy()
+    if key in adata.obs and key not in adata.uns.get(keys.UNS_RUN, {}):
+        adata.obs[given_name(key)] = adata.obs[key].copy()
+        log.info("obs['%s'] was there already; it is kept as obs['%s']", key, given_name(key))
     names = [*model.types, UNKNOWN] if unknown else list(model.types)
     adata.obs[key] = pd.Categorical.from_codes(codes, pd.Index(names))
     shown = np.minimum(codes, len(model.types) - 1)
