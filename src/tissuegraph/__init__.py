@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tissuegraph.cells.annotation.model import AnnotateModel, load_annotator
     from tissuegraph.cells.bridge import to_pyg
     from tissuegraph.cells.bridge_back import from_pyg
+    from tissuegraph.cells.cluster import cluster_cells
+    from tissuegraph.cells.cluster_params import ClusterParams
     from tissuegraph.cells.embed_params import InfomaxParams, IntegrateParams, Node2VecParams
     from tissuegraph.cells.explain import explain_cell, gene_importance, neighbor_importance
     from tissuegraph.cells.infomax import infomax, infomax_transform
@@ -62,6 +64,7 @@ __all__ = [
     "AnnotateModel",
     "AnnotateParams",
     "AssignParams",
+    "ClusterParams",
     "DatasetParams",
     "GraphParams",
     "InfomaxModel",
@@ -82,6 +85,7 @@ __all__ = [
     "annotate_cells",
     "annotate_transform",
     "assign_domains",
+    "cluster_cells",
     "cluster_domains",
     "dataset",
     "datasets",
@@ -140,6 +144,7 @@ _SOURCES = {
     "annotate_transform": "tissuegraph.cells.annotate",
     "load_annotator": "tissuegraph.cells.annotation.model",
     "AssignParams": "tissuegraph.segmentation.params",
+    "ClusterParams": "tissuegraph.cells.cluster_params",
     "DatasetParams": "tissuegraph.segmentation.params",
     "GraphParams": "tissuegraph.graph.params",
     "InfomaxModel": "tissuegraph.cells.infomax_model",
@@ -156,6 +161,7 @@ _SOURCES = {
     "StagateParams": "tissuegraph.domains.params",
     "TrainParams": "tissuegraph.segmentation.params",
     "assign_domains": "tissuegraph.domains.assign",
+    "cluster_cells": "tissuegraph.cells.cluster",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
     "datasets": "tissuegraph.datasets",

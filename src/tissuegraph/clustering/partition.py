@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tissuegraph.clustering.communities import find_communities
+from tissuegraph.clustering.communities import communities_at, find_communities
 from tissuegraph.clustering.mclust import run_mclust
 from tissuegraph.clustering.mixture import climb, fit_mixture
 
@@ -58,6 +58,13 @@ def partition(
         labels = k_means(few, n_clusters, seed, n_starts)
     else:
         labels = find_communities(few, n_clusters, method, seed)
+    return labels if len(few) == len(points) else vote(points, few, labels)
+
+
+def partition_at(points: Floats, resolution: float, method: str, seed: int) -> Labels:
+    """Return the communities at a resolution, [N], by "leiden" or "louvain"; of many points, of a sample."""
+    few = points[draw(len(points), SAMPLE, np.random.default_rng(seed))]
+    labels = communities_at(few, resolution, method, seed)
     return labels if len(few) == len(points) else vote(points, few, labels)
 
 

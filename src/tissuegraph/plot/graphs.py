@@ -45,25 +45,34 @@ def degrees(adata: AnnData, ax: Axes | None = None, *, key: str = "spatial") -> 
 
 
 def stability(adata: AnnData, ax: Axes | None = None, *, key: str = "domain") -> Axes:
-    """Draw how well halves of the tissue agree by number of domains, as `tg.cluster_domains` found it.
+    """Draw how well halves of the cells agree by number of clusters.
+
+    As `tg.cluster_domains` found it, or `tg.cluster_cells`, which also shows the agreement that a cloud
+    without clusters has.
 
     Raises
     ------
     InputError
-        Where the number of domains was given, so that none was searched.
+        Where the number was given, so that none was searched.
     """
     record = adata.uns.get(keys.UNS_RUN, {}).get(key, {})
     if "stability" not in record:
         raise InputError(
-            f"no curve in uns['{keys.UNS_RUN}']['{key}']; tg.cluster_domains without n_domains makes it"
+            f"no curve in uns['{keys.UNS_RUN}']['{key}']; tg.cluster_domains without n_domains makes it, or "
+            "tg.cluster_cells without n_clusters"
         )
-    curve, chosen = record["stability"], record["n_domains"]
+    curve, number = record["stability"], "n_domains" if "n_domains" in record else "n_clusters"
+    kind, chosen = number.removeprefix("n_"), record[number]
     ax = plt.subplots(figsize=(5, 3), layout="constrained")[1] if ax is None else ax
-    ax.errorbar(curve["n_domains"], curve["agreement"], yerr=curve["standard_error"], color=BLUE, marker="o")
+    ax.errorbar(curve[number], curve["agreement"], yerr=curve["standard_error"], color=BLUE, marker="o")
+    if "agreement_by_chance" in curve:
+        ax.plot(curve[number], curve["agreement_by_chance"], color=GREY, marker=".", label="no clusters")
+        ax.legend(frameon=False, fontsize=8)
     ax.axvline(chosen, color=ORANGE, linewidth=1, linestyle="--")
-    ax.set_title(f"{chosen} domains are found most reliably", fontsize=10, loc="left")
-    ax.set_xticks(curve["n_domains"])
-    return tidy(ax, "number of domains", "agreement of halves (ARI)")
+    found = f"{chosen} {kind} are found most reliably" if chosen > 1 else "no number is found reliably"
+    ax.set_title(found, fontsize=10, loc="left")
+    ax.set_xticks(curve[number])
+    return tidy(ax, f"number of {kind}", "agreement of halves (ARI)")
 
 
 def tidy(ax: Axes, x: str, y: str) -> Axes:
