@@ -85,6 +85,14 @@ def test_the_discriminator_learns(encoder):
     assert model.history["val_accuracy"] > 0.9 > fitted(untrained)[1].history["val_accuracy"] + 0.2
 
 
+@pytest.mark.parametrize("encoder", ["gcn", "gat"])
+def test_mixed_precision_learns_too(encoder):
+    params = tg.InfomaxParams(encoder=encoder, epochs=6, precision="bf16-mixed", accelerator="cpu")
+    adata, model = fitted(params)
+    assert model.history["val_accuracy"] > 0.9
+    assert adata.obsm["X_infomax"].dtype == np.float32
+
+
 def test_what_is_written_and_what_is_left_alone():
     before = tissue()
     adata, model = fitted(key_added="X_mine", seed=4)

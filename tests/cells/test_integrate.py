@@ -102,6 +102,14 @@ def test_one_seed_gives_the_same_bits_on_any_number_of_threads(batch_cells):
     assert not np.allclose(found[0].obsm["X_integrated"], found[2].obsm["X_integrated"])
 
 
+def test_mixed_precision_gives_single_precision():
+    rna, other = omics()
+    params = tg.IntegrateParams(dimensions=4, n_components=6, epochs=1, precision="bf16-mixed")
+    tg.integrate(rna, other, params=params)
+    assert rna.obsm["X_integrated"].dtype == np.float32
+    assert np.isfinite(rna.obsm["X_integrated"]).all()
+
+
 def test_a_graph_that_is_there_serves_both():
     rna, other = omics(spatial="tissue")
     with pytest.raises(InputError, match=r"no graph in obsp\['spatial_connectivities'\]"):

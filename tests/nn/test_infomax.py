@@ -14,10 +14,12 @@ from torch import nn
 from torch_geometric.nn import DeepGraphInfomax, GATv2Conv, GCNConv
 
 from tissuegraph.graph.patches import connected_patches
-from tissuegraph.nn.encoders import KINDS, Encoder
+from tissuegraph.nn.encoders import Encoder
 from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Corruption, Infomax, infomax_loss
 from tissuegraph.nn.infomax_batches import MIN_STEPS, VALIDATIONS, Batches, Corruptions, View
+
+KINDS = ("gcn", "gat")
 
 
 def random_graph(n, seed, symmetric=False):

@@ -12,8 +12,6 @@ from tissuegraph.nn.attention import FusedGATv2Conv
 from tissuegraph.nn.hop_graph import Hop, Hops
 from tissuegraph.nn.sparse import aggregate
 
-KINDS = ("gcn", "gat")
-
 
 class GcnLayer(nn.Module):
     """`C X W^T + b`, where C has the normalised weights of the edges (Kipf and Welling 2017)."""

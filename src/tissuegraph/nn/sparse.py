@@ -286,8 +286,11 @@ class _Product(Function):
 
 
 def aggregate(shares: Tensor, table: Tensor, pattern: Pattern) -> Tensor:
-    """`out_i = sum_j c_ij table_j`, [rows, D], from shares [E] and a table [columns, D]."""
-    return _Aggregate.apply(shares, table, pattern)
+    """`out_i = sum_j c_ij table_j`, [rows, D], from shares [E] and a table [columns, D].
+
+    It is summed in the precision of the shares, which mixed precision leaves as it is.
+    """
+    return _Aggregate.apply(shares, table.to(shares.dtype), pattern)
 
 
 def attend(receivers: Tensor, senders: Tensor, weights: Tensor, pattern: Pattern) -> Tensor:

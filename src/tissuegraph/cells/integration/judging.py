@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tissuegraph.clustering.communities import communities_at
-from tissuegraph.clustering.partition import partition
+from tissuegraph.clustering.partition import partition, partition_at
 from tissuegraph.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def clusters(points: Points, number: int | None, truth: Codes | None, seed: int)
     if number is None and truth is not None:
         number = int(truth.max()) + 1
     if number is None:
-        return communities_at(leading, RESOLUTION, "leiden", seed)
+        return partition_at(leading, RESOLUTION, "leiden", seed)
     return partition(leading, number, "gmm", seed)
 
 
