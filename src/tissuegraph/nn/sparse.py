@@ -286,10 +286,7 @@ class _Product(Function):
 
 
 def aggregate(shares: Tensor, table: Tensor, pattern: Pattern) -> Tensor:
-    """`out_i = sum_j c_ij table_j`, [rows, D], from shares [E] and a table [columns, D].
-
-    It is summed in the precision of the shares, which mixed precision leaves as it is.
-    """
+    """`out_i = sum_j c_ij table_j`, [rows, D], of a table [columns, D], in the precision of shares [E]."""
     return _Aggregate.apply(shares, table.to(shares.dtype), pattern)
 
 
