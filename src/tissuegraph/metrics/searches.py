@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MOST_BINS, TRIALS_A_BIN = 4, 4
+MOST_BINS, TRIALS_A_BIN = 4, 3
 
 
 def variance_share(values: Sequence[Any], scores: npt.ArrayLike, *, ordered: bool) -> float:
@@ -23,7 +23,8 @@ def variance_share(values: Sequence[Any], scores: npt.ArrayLike, *, ordered: boo
     values
         Value of the parameter in each trial, [n].
     scores
-        Score of each trial, [n]; trials without one (NaN) and, where `ordered`, without a number are left out.
+        Score of each trial, [n]; trials without one (NaN) are left out, and where `ordered` those whose value
+        is no number.
     ordered
         Whether values are numbers of a range, which are put in up to four bins of as many trials.
     """

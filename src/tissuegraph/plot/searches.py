@@ -90,8 +90,8 @@ def _panel(ax: Axes, table: pd.DataFrame, name: str) -> None:
     ax.errorbar(x, y, spread, color=BLUE, linestyle="", elinewidth=0.8, alpha=0.3, zorder=1)
     ax.plot(x[~default], y[~default], ".", color=BLUE, markersize=7, zorder=2)
     ax.plot(x[default], y[default], "D", color=ORANGE, markersize=7, label="defaults", zorder=3)
-    ring = {"markersize": 13, "markerfacecolor": "none", "markeredgewidth": 1.5}
-    ax.plot(x[best], y[best], "o", color=GREEN, label="best", zorder=4, **ring)
+    ring = ax.plot(x[best], y[best], "o", color=GREEN, markersize=13, label="best", zorder=4)[0]
+    ring.set(markerfacecolor="none", markeredgewidth=1.5)
 
 
 def _listed(ax: Axes, values: pd.Series[Any]) -> Any:
@@ -125,6 +125,7 @@ def _ranged(ax: Axes, values: pd.Series[Any], *, log: bool) -> Any:
         ", ".join(sorted(words)), (left, 0.01), xycoords=("data", "axes fraction"), ha="center", fontsize=8
     )
     ax.axvline(left, color=GREY, linewidth=0.5, zorder=0)
+    ax.margins(x=0.1)
     return np.where(other, left, numbers)
 
 

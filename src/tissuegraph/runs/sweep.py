@@ -22,7 +22,7 @@ from tissuegraph.errors import InputError, ModelError
 from tissuegraph.metrics.searches import variance_share
 from tissuegraph.output import whole_file, write_json
 from tissuegraph.runs.sweep_models import PARAMS, Judge, judge_of, split_cells
-from tissuegraph.runs.sweep_space import Axis, Point, defaults_of, grid, random_points, read_space
+from tissuegraph.runs.sweep_space import Axis, Point, as_text, defaults_of, grid, random_points, read_space
 from tissuegraph.runs.sweep_study import Journal, Trial
 from tissuegraph.training.params import check_seed
 
@@ -106,14 +106,20 @@ def sweep(
     axes = read_space(space, PARAMS[model](), search)
     planned = _planned(axes, search, n_trials, seed)
     judge = judge_of(model, adata, labels, split_cells(adata, labels, n_folds, seed), seed)
-    arguments = {"model": model, "labels": labels, "search": search, "n_folds": n_folds, "seed": seed}
+    arguments: dict[str, Any] = {
+        "model": model,
+        "labels": labels,
+        "search": search,
+        "n_folds": n_folds,
+        "seed": seed,
+    }
     arguments |= {"space": {axis.name: axis.described() for axis in axes}}
     folder = None if out is None else Path(out)
     journal = Journal(folder, axes, arguments | {"cells": _fingerprint(adata, labels)})
-    count = n_trials if planned is None else len(planned)
+    count = n_trials if search == "tpe" else len(planned)
     for number in _shown(range(count)):
         if number not in journal.trials:
-            point = journal.propose(number, seed) if planned is None else planned[number]
+            point = planned[number] if number < len(planned) else journal.propose(number, seed)
             journal.add(_tried(judge, model, number, point, list(journal.trials.values())))
             _say_trial(journal.trials[number], count, judge.metric)
     trials = [journal.trials[number] for number in range(count)]
@@ -136,10 +142,10 @@ def _check(model: str, search: str, n_trials: int, n_folds: int, seed: int) -> N
         raise InputError(f"n_folds is {n_folds}; give 2 or more")
 
 
-def _planned(axes: Sequence[Axis], search: str, n_trials: int, seed: int) -> list[Point] | None:
-    """Every point that will be tried; None where a point depends on the scores before it."""
+def _planned(axes: Sequence[Axis], search: str, n_trials: int, seed: int) -> list[Point]:
+    """Points that are known from the start: of TPE only the defaults, else all."""
     if search == "tpe":
-        return None
+        return [defaults_of(axes)]
     if search == "random":
         points = list(itertools.islice(random_points(axes, seed), n_trials))
         if len(points) < n_trials:
@@ -161,9 +167,10 @@ def _fingerprint(adata: AnnData, labels: str) -> str:
     for names in (adata.obs_names, adata.var_names, column):
         digest.update("\n".join(map(str, names)).encode())
     tables: list[Any] = [adata.X, adata.layers.get(keys.LAYER_COUNTS), adata.obsm.get(keys.OBSM_SPATIAL)]
-    for table in [*tables, adata.obsp.get("spatial_connectivities")]:
+    tables.append(adata.obsp.get("spatial_connectivities"))
+    for table in tables:
         if sparse.issparse(table):
-            parts = sparse.csr_matrix(table)
+            parts: Any = sparse.csr_matrix(table)  # type: ignore[call-overload]
             for part in (parts.indptr, parts.indices, parts.data):
                 digest.update(np.ascontiguousarray(part).tobytes())
         elif table is not None:
@@ -180,7 +187,7 @@ def _params(model: str, point: Point) -> Any:
 
 def _tried(judge: Judge, model: str, number: int, point: Point, before: list[Trial]) -> Trial:
     """Score a point; one that makes no model is kept as failed, but for the defaults."""
-    twin = next((trial for trial in before if trial.point == point), None)
+    twin = next((trial for trial in before if as_text(trial.point) == as_text(point)), None)
     if twin is not None:
         return Trial(number, point, twin.scores, twin.failed)
     try:
@@ -216,7 +223,7 @@ def _table(trials: Sequence[Trial], axes: Sequence[Axis]) -> pd.DataFrame:
 
 def _judged(
     table: pd.DataFrame, trials: Sequence[Trial], axes: Sequence[Axis], judge: Judge, model: str
-) -> dict[str, Any]:
+) -> dict[Any, Any]:
     """Judge the best trial, of equals the first, and the defaults on the test part, and log it."""
     best = max((trial for trial in trials if trial.scores), key=lambda trial: (trial.score, -trial.number))
     first = defaults_of(axes)
@@ -227,12 +234,14 @@ def _judged(
         *("the defaults" if best.number == 0 else _words(best.point), judge.metric, of_best),
         *(len(judge.split.test), of_default),
     )
+    if best.number and of_best <= of_default:
+        log.warning("on those cells the defaults are no worse than what was chosen; keep the defaults")
     failed = sum(not trial.scores for trial in trials)
     if failed:
         log.warning("%d of %d trials failed; column 'failed' says why", failed, len(trials))
     scores = table[SCORE].to_numpy()
     importance = {
-        axis.name: variance_share([one.point[axis.name] for one in trials], scores, ordered=not axis.values)
+        axis.name: variance_share([one.point[axis.name] for one in trials], scores, ordered=not axis.choices)
         for axis in axes
     }
     return {
@@ -259,7 +268,7 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
         figure.savefig(staging, dpi=DOTS_PER_INCH)
     plt.close(figure)
     with whole_file(folder / RECORD_FILE) as staging:
-        content = table.attrs | {"versions": {name: version(name) for name in PACKAGES}}
+        content = {**table.attrs, "versions": {name: version(name) for name in PACKAGES}}
         write_json(staging, json.loads(json.dumps(content)))
 
 

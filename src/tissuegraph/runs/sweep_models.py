@@ -68,7 +68,7 @@ def split_cells(adata: AnnData, labels: str, n_folds: int, seed: int) -> Split:
     column = adata.obs[labels]
     if column.dtype.kind == "f":
         raise InputError(f"obs['{labels}'] holds measurements; name a column with labels")
-    given = np.where(column.isna(), None, column.astype(object).astype(str)).astype(object)
+    given = np.array([None if pd.isna(one) else str(one) for one in column], object)
     names = sorted({name for name in given if name is not None})
     if len(names) < 2:
         raise InputError(f"obs['{labels}'] names {len(names)} labels; give two or more")

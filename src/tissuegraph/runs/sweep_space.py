@@ -29,7 +29,7 @@ class Axis:
 
     name: str
     default: Any
-    values: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] = ()
     low: float = 0.0
     high: float = 0.0
     log: bool = False
@@ -37,13 +37,13 @@ class Axis:
 
     @property
     def kind(self) -> str:
-        """ "values", "range" or "log"."""
-        return "values" if self.values else (LOG if self.log else "range")
+        """Either "values", "range" or "log"."""
+        return "values" if self.choices else (LOG if self.log else "range")
 
     def draw(self, rng: np.random.Generator) -> Any:
         """Draw a value, evenly, or evenly in its logarithm."""
-        if self.values:
-            return self.values[int(rng.integers(len(self.values)))]
+        if self.choices:
+            return self.choices[int(rng.integers(len(self.choices)))]
         if self.whole and not self.log:
             return int(rng.integers(int(self.low), int(self.high) + 1))
         # half a step is added to whole ranges, so that their ends are drawn as often as the others
@@ -55,31 +55,31 @@ class Axis:
         """The same, as optuna has it; listed values by their JSON."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        if self.values:
-            return CategoricalDistribution([as_text(value) for value in self.values])
+        if self.choices:
+            return CategoricalDistribution([as_text(value) for value in self.choices])
         if self.whole:
             return IntDistribution(int(self.low), int(self.high), log=self.log)
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def for_optuna(self, value: Any) -> Any:
         """A value as its distribution has it."""
-        return as_text(value) if self.values else value
+        return as_text(value) if self.choices else value
 
     def holds(self, value: Any) -> bool:
         """Say whether a value lies in the space; a default need not."""
-        if self.values:
-            return value in self.values
+        if self.choices:
+            return as_text(value) in map(as_text, self.choices)
         return is_number(value) and self.low <= value <= self.high and (not self.whole or value == int(value))
 
     def read(self, text: str) -> Any:
         """The value that JSON text stands for, as it was given: a tuple comes back as one."""
-        known = {as_text(value): value for value in (*self.values, self.default)}
+        known = {as_text(value): value for value in (*self.choices, self.default)}
         return known[text] if text in known else json.loads(text)
 
     def described(self) -> dict[str, Any]:
         """What is kept of it, for JSON."""
-        if self.values:
-            return {"values": list(self.values)}
+        if self.choices:
+            return {"values": list(self.choices)}
         return {"low": self.low, "high": self.high, "log": self.log}
 
 
@@ -104,7 +104,7 @@ def read_space(space: Mapping[str, Any], defaults: Any, search: str) -> tuple[Ax
         if name not in known:
             raise InputError(f"no field {name!r} in {kind}; there are: {', '.join(known)}")
     axes = tuple(_axis(name, given, getattr(defaults, name)) for name, given in space.items())
-    ranges = [axis.name for axis in axes if not axis.values]
+    ranges = [axis.name for axis in axes if not axis.choices]
     if search == "grid" and ranges:
         raise InputError(f"{ranges[0]} is a range, which a grid cannot try; list values, or search='random'")
     return axes
@@ -150,14 +150,13 @@ def grid(axes: Sequence[Axis]) -> list[Point]:
     """The defaults, and every combination of the listed values."""
     names = [axis.name for axis in axes]
     first = defaults_of(axes)
-    every = (
-        dict(zip(names, point, strict=True)) for point in itertools.product(*(one.values for one in axes))
-    )
-    return [first, *(point for point in every if point != first)]
+    every = itertools.product(*(axis.choices for axis in axes))
+    points = [dict(zip(names, values, strict=True)) for values in every]
+    return [first, *(point for point in points if as_text(point) != as_text(first))]
 
 
 def random_points(axes: Sequence[Axis], seed: int) -> Iterator[Point]:
-    """The defaults, and then draws without repetition; the n-th point does not depend on how many are taken."""
+    """The defaults, then draws without repetition; no point depends on how many are taken."""
     seen: set[str] = set()
     yield from _unseen(defaults_of(axes), seen)
     number = 1

@@ -73,7 +73,7 @@ class Journal:
         return {axis.name: self._given(axis, asked.params[axis.name]) for axis in self._axes}
 
     def _given(self, axis: Axis, value: Any) -> Any:
-        return axis.read(value) if axis.values else value
+        return axis.read(value) if axis.choices else value
 
     def _stored(self, trial: Trial) -> FrozenTrial:
         from optuna.trial import TrialState, create_trial
