@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from tissuegraph.runs.annotate import annotate_cells
     from tissuegraph.runs.domains import find_domains
     from tissuegraph.runs.embed import embed_cells
+    from tissuegraph.runs.sweep import sweep
+    from tissuegraph.runs.sweep_cells import sweep_cells
     from tissuegraph.sample import Sample
     from tissuegraph.segmentation.commands import predict, segment
     from tissuegraph.segmentation.dataset import SpatialTranscriptomicsDataset
@@ -127,6 +129,8 @@ __all__ = [
     "stagate",
     "stagate_transform",
     "suggest_radius",
+    "sweep",
+    "sweep_cells",
     "to_pyg",
     "train",
     "umap",
@@ -199,6 +203,8 @@ _SOURCES = {
     "stagate": "tissuegraph.domains.stagate",
     "stagate_transform": "tissuegraph.domains.stagate",
     "suggest_radius": "tissuegraph.graph.spatial",
+    "sweep": "tissuegraph.runs.sweep",
+    "sweep_cells": "tissuegraph.runs.sweep_cells",
     "to_pyg": "tissuegraph.cells.bridge",
     "train": "tissuegraph.segmentation.learn",
     "umap": "tissuegraph.domains.neighbourhood",

@@ -6,6 +6,7 @@ from tissuegraph.plot.genes import denoised, violins
 from tissuegraph.plot.graphs import degrees, stability
 from tissuegraph.plot.neighbourhoods import neighbours
 from tissuegraph.plot.networks import graph
+from tissuegraph.plot.searches import sweep
 from tissuegraph.plot.spaces import embedding, sections_3d, umap
 from tissuegraph.plot.tissue import attention, domains, pseudotime
 from tissuegraph.plot.training import history
@@ -26,6 +27,7 @@ __all__ = [
     "reliability",
     "sections_3d",
     "stability",
+    "sweep",
     "umap",
     "violins",
 ]
