@@ -23,8 +23,8 @@ from tissuegraph.nn.lit_types import LitTypes
 from tissuegraph.nn.type_classifier import TypeClassifier
 from tissuegraph.training import trainer
 
-MANY_LABELLED, FEW_FOLDS = 20_000, 2
-"""With more labelled cells fewer networks do."""
+FOLDS_AT_MOST = ((20_000, 2), (5_000, 3))
+"""With more labelled cells than these, so many networks do."""
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -60,8 +60,7 @@ class Fitted:
 
 def cut_in_folds(y: Codes, n_folds: int, generator: np.random.Generator) -> Codes:
     """A fold for each labelled cell, [L]; every type is spread over all of them as evenly as it can be."""
-    if len(y) > MANY_LABELLED:
-        n_folds = FEW_FOLDS
+    n_folds = min(n_folds, next((folds for many, folds in FOLDS_AT_MOST if len(y) > many), n_folds))
     fold = np.empty(len(y), np.int64)
     start = 0
     for kind in np.unique(y):
