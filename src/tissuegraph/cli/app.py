@@ -40,6 +40,7 @@ app.command(
 )
 app.command(f"{LOADER}:embed_cells", name="embed", help="Embed cells along a graph.", sort_key=9)
 app.command(f"{LOADER}:annotate_cells", name="annotate", help="Name the type of each cell.", sort_key=8)
+app.command(f"{LOADER}:cluster_cells_of", name="cluster", help="Find clusters of cells.", sort_key=10)
 app.command(f"{LOADER}:evaluate", help="Judge segmentations side by side, beside simple rules.", sort_key=3)
 app.command(f"{LOADER}:dataset", help="Cut training tiles out of a slide.", sort_key=4)
 app.command(f"{LOADER}:train", help="Train a model on the tiles that dataset cut.", sort_key=5)

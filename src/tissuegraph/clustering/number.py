@@ -59,7 +59,7 @@ class Stability:
         return beyond >= np.maximum(FEWEST_BEYOND, DEVIATIONS * np.hypot(spread, _error(self.agreement)))
 
     def best(self) -> int:
-        """Return the smallest stable number on which halves agree in as many bits beyond chance as ever, or 1.
+        """Return the smallest stable number on which halves agree in most bits beyond chance, or 1.
 
         The bits of chance grow evenly with the number; a parabola takes out what the clouds drawn add to it.
         """
@@ -127,7 +127,7 @@ def _even(numbers: Sequence[int], bits: Floats) -> Floats:
     if len(numbers) < FEWEST_FITTED:
         return bits
     at = np.log(numbers)
-    return np.polyval(np.polyfit(at, bits, 2), at)
+    return np.asarray(np.polyval(np.polyfit(at, bits, 2), at), np.float64)
 
 
 def _root_of_covariance(points: Floats) -> Floats:
