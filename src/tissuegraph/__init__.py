@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tissuegraph.nn.params import SeggerParams
     from tissuegraph.nn.segger import Segger
     from tissuegraph.runs.annotate import annotate_cells
+    from tissuegraph.runs.cluster import cluster_cells_of
     from tissuegraph.runs.domains import find_domains
     from tissuegraph.runs.embed import embed_cells
     from tissuegraph.runs.sweep import sweep
@@ -88,6 +89,7 @@ __all__ = [
     "annotate_transform",
     "assign_domains",
     "cluster_cells",
+    "cluster_cells_of",
     "cluster_domains",
     "dataset",
     "datasets",
@@ -166,6 +168,7 @@ _SOURCES = {
     "TrainParams": "tissuegraph.segmentation.params",
     "assign_domains": "tissuegraph.domains.assign",
     "cluster_cells": "tissuegraph.cells.cluster",
+    "cluster_cells_of": "tissuegraph.runs.cluster",
     "cluster_domains": "tissuegraph.domains.cluster",
     "dataset": "tissuegraph.segmentation.learn",
     "datasets": "tissuegraph.datasets",

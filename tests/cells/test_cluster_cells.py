@@ -163,7 +163,7 @@ def test_seeds():
 
 
 def test_an_average_over_neighbours_helps_where_they_share_types():
-    adata = tg.simulate.omics(600, 100, separation=1.5, noise=2.0, spatial="tissue", same_neighbors=0.9)
+    adata = tg.simulate.omics(600, 100, separation=1.5, noise=2.0, spatial="tissue", same_neighbors=0.8)
     tg.spatial_neighbors(adata)
     for smooth in (0, 1):
         tg.cluster_cells(adata, 6, "kmeans", smooth=smooth, key_added=f"smooth{smooth}")

@@ -137,8 +137,8 @@ def _points(
     """What is clustered, [N, d], in an order of the cells' own, so that no sum depends on theirs."""
     if use_rep is not None:
         return embedding(adata, use_rep)[order]
-    genes = adata.var_names.get_indexer(list(modelled_genes(adata)))
     whole: Any = log_expression(adata, layer)
+    genes = adata.var_names.get_indexer(list(modelled_genes(adata)))
     matrix: Any = whole[order][:, genes]
     if matrix.shape[1] <= params.n_components:
         return np.asarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), np.float64)

@@ -33,6 +33,8 @@ DEVIATIONS = 3.0
 """and how many standard deviations of it, as chance has it."""
 SAME_BITS = 0.03
 """Information by which numbers of clusters do not differ."""
+FEWEST_FITTED = 4
+"""Numbers through which a parabola is laid; fewer would only be repeated."""
 TRIES = 8
 """Resolutions that are tried for a number of communities; the closest are then joined."""
 
@@ -57,14 +59,18 @@ class Stability:
         return beyond >= np.maximum(FEWEST_BEYOND, DEVIATIONS * np.hypot(spread, _error(self.agreement)))
 
     def best(self) -> int:
-        """Return the smallest stable number on which halves agree in as many bits as they ever do, or 1."""
+        """Return the smallest stable number on which halves agree in most bits beyond chance, or 1.
+
+        The bits of chance grow evenly with the number; a parabola takes out what the clouds drawn add to it.
+        """
         if not self.stable.any():
             return 1
-        bits = self.bits.mean(0) - self.bits_by_chance.mean(0)
-        bits = np.where(self.stable, bits, -np.inf)
-        error = np.hypot(_error(self.bits), _error(self.bits_by_chance))
+        beyond = self.bits - _even(self.numbers, self.bits_by_chance.mean(0))
+        bits = np.where(self.stable, beyond.mean(0), -np.inf)
         top = int(bits.argmax())
-        return self.numbers[int((bits >= bits[top] - max(SAME_BITS, error[top])).argmax())]
+        # a round cuts the same halves for all numbers, so what they have in common is no error
+        error = _error(beyond - beyond[:, [top]])
+        return self.numbers[int((bits >= bits[top] - np.maximum(SAME_BITS, error)).argmax())]
 
     def record(self) -> dict[str, Any]:
         """What is kept of it, by number."""
@@ -80,7 +86,7 @@ def stability(points: Floats, numbers: Sequence[int], method: str, seed: int) ->
     Clusters of one half of the cells are carried over to all, and so are those of the other (Lange et al.
     2004). How much the two agree is measured by their adjusted Rand index, and by their mutual information:
     the index is highest for few coarse groups, though they may hold finer ones that are as reliable; the
-    information grows until clusters are no longer found again. As halves of a long cloud without clusters
+    information grows with each cluster that is found again. As halves of a long cloud without clusters
     agree on where to cut it, what counts is the agreement beyond that in Gaussians of the same covariance: a
     reference as in Clest (Dudoit and Fridlyand 2002), with the cloud of SigClust (Liu et al. 2008).
 
@@ -114,6 +120,14 @@ def _measure(cells: Floats, numbers: Sequence[int], generator: Generator, fit: F
 
 def _error(rounds: Floats) -> Floats:
     return rounds.std(0, ddof=1) / np.sqrt(len(rounds))
+
+
+def _even(numbers: Sequence[int], bits: Floats) -> Floats:
+    """Return the parabola in log k that is nearest to the bits, [numbers]."""
+    if len(numbers) < FEWEST_FITTED:
+        return bits
+    at = np.log(numbers)
+    return np.asarray(np.polyval(np.polyfit(at, bits, 2), at), np.float64)
 
 
 def _root_of_covariance(points: Floats) -> Floats:

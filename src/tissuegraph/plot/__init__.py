@@ -3,7 +3,7 @@
 from tissuegraph.plot.classes import confusion
 from tissuegraph.plot.confidence import reliability
 from tissuegraph.plot.genes import denoised, violins
-from tissuegraph.plot.graphs import degrees, stability
+from tissuegraph.plot.graphs import degrees, silhouettes, stability
 from tissuegraph.plot.neighbourhoods import neighbours
 from tissuegraph.plot.networks import graph
 from tissuegraph.plot.searches import sweep
@@ -26,6 +26,7 @@ __all__ = [
     "pseudotime",
     "reliability",
     "sections_3d",
+    "silhouettes",
     "stability",
     "sweep",
     "umap",

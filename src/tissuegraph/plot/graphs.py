@@ -1,4 +1,4 @@
-"""Pictures of spatial graphs and of the search for the number of domains."""
+"""Pictures of spatial graphs, of the search for the number of clusters, and of how far these lie apart."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8c8c8c"
+MOST_STEPS = 1_000
+"""Cells of a cluster that are drawn, about."""
 
 
 def degrees(adata: AnnData, ax: Axes | None = None, *, key: str = "spatial") -> Axes:
@@ -73,6 +75,37 @@ def stability(adata: AnnData, ax: Axes | None = None, *, key: str = "domain") ->
     ax.set_title(found, fontsize=10, loc="left")
     ax.set_xticks(curve[number])
     return tidy(ax, f"number of {kind}", "agreement of halves (ARI)")
+
+
+def silhouettes(adata: AnnData, key: str = "cluster", ax: Axes | None = None) -> Axes:
+    """Draw the silhouettes of the cells of each cluster, sorted, as `tg.cluster_cells` wrote them.
+
+    A cluster is as high as its share of the cells. Cells left of 0 lie nearer to another cluster.
+
+    Raises
+    ------
+    InputError
+        Where there are none in `obs["<key>_silhouette"]`.
+    """
+    name = f"{key}_silhouette"
+    if key not in adata.obs or name not in adata.obs:
+        raise InputError(f"no silhouettes in obs['{name}']; tg.cluster_cells(adata) makes them")
+    values, labels = adata.obs[name].to_numpy(float), adata.obs[key].astype("category").cat
+    ax = plt.subplots(figsize=(5, 4), layout="constrained")[1] if ax is None else ax
+    below, middles = 0, []
+    for code in range(len(labels.categories)):
+        own = np.sort(values[labels.codes == code])
+        at = np.arange(len(own))[:: max(1, len(own) // MOST_STEPS)]
+        ax.fill_betweenx(below + at, 0, own[at], color=BLUE if code % 2 else ORANGE, linewidth=0)
+        middles.append(below + len(own) / 2)
+        below += len(own)
+    ax.set_yticks(middles, labels.categories)
+    ax.invert_yaxis()
+    ax.axvline(0, color=GREY, linewidth=1)
+    known = values[np.isfinite(values)]
+    title = f"mean silhouette {known.mean():.2f}" if len(known) else "one cluster has no silhouettes"
+    ax.set_title(title, fontsize=10, loc="left")
+    return tidy(ax, "silhouette", key)
 
 
 def tidy(ax: Axes, x: str, y: str) -> Axes:
