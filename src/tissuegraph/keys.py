@@ -26,6 +26,7 @@ UNKNOWN_GENE = "unknown gene"
 # Columns of the truth of a simulated slide.
 TRUE_CELL_ID = "true_cell_id"
 CELL_TYPE = "cell_type"
+UNKNOWN = "unknown"
 DOMAIN = "domain"
 HAS_NUCLEUS = "has_nucleus"
 

@@ -208,10 +208,11 @@ def value_dots(panel: Panel, values: Floats, low: float, high: float) -> PathCol
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, in their order; beyond the palette from a wheel of hues."""
+    """A colour for each name, in their order; beyond the palette from a wheel of hues; "unknown" is grey."""
     wheel = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(names)))
     enough = len(names) <= len(PALETTE)
-    return {name: PALETTE[i] if enough else to_hex(wheel[i]) for i, name in enumerate(names)}
+    colours = {name: PALETTE[i] if enough else to_hex(wheel[i]) for i, name in enumerate(names)}
+    return colours | {name: UNLABELLED for name in names if name == keys.UNKNOWN}
 
 
 def legend(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tissuegraph import keys
 from tissuegraph.errors import InputError
 from tissuegraph.io.profiles import read_profiles
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 FEWEST_TYPES = 2
-UNKNOWN = "unknown"
 
 
 def read_reference(
@@ -74,7 +74,9 @@ def type_codes(adata: AnnData, labels: str, what: str) -> tuple[npt.NDArray[np.i
     if column.dtype.kind == "f" and column.notna().any():
         raise InputError(f"obs['{labels}'] of {what} holds measurements; name a column with types")
     column = column.astype("category").cat.remove_unused_categories()
-    nameless = [name for name in column.cat.categories if str(name).strip().lower() in ("", "nan", UNKNOWN)]
+    nameless = [
+        name for name in column.cat.categories if str(name).strip().lower() in ("", "nan", keys.UNKNOWN)
+    ]
     column = column.cat.remove_categories(nameless)
     types = tuple(str(name) for name in column.cat.categories)
     if len(types) < FEWEST_TYPES:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from tissuegraph import keys
 from tissuegraph.cells.annotation.model import AnnotateModel, Guess
-from tissuegraph.cells.annotation.reference import UNKNOWN
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,7 +54,7 @@ def write_types(
     if key in adata.obs and key not in adata.uns.get(keys.UNS_RUN, {}):
         adata.obs[given_name(key)] = adata.obs[key].copy()
         log.info("obs['%s'] was there already; it is kept as obs['%s']", key, given_name(key))
-    names = [*model.types, UNKNOWN] if unknown else list(model.types)
+    names = [*model.types, keys.UNKNOWN] if unknown else list(model.types)
     adata.obs[key] = pd.Categorical.from_codes(codes, pd.Index(names))
     shown = np.minimum(codes, len(model.types) - 1)
     probability = guess.probability[np.arange(len(codes)), shown]
