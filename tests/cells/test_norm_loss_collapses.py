@@ -34,5 +34,5 @@ def test_a_network_that_minimises_norms_ends_at_a_point_and_infomax_does_not():
     spreads = spreads_of_norm_loss(adata)
     assert spreads[0] > 0.5
     assert spreads[-1] < 0.01 * spreads[0]
-    tg.infomax(adata, tg.InfomaxParams(epochs=3, dimensions=8, accelerator="cpu"))
-    assert (adata.obsm["X_infomax"].std(0) > 0.1).all()
+    tg.infomax(adata, tg.InfomaxParams(epochs=10, dimensions=8, accelerator="cpu"))
+    assert adata.obsm["X_infomax"].std(0).mean() > 0.3
