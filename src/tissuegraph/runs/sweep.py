@@ -213,8 +213,9 @@ def _say_trial(trial: Trial, count: int, metric: str) -> None:
 def _table(trials: Sequence[Trial], axes: Sequence[Axis]) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for axis in axes:
-        values = pd.Series([trial.point[axis.name] for trial in trials], dtype=object)
-        columns[axis.name] = values.infer_objects()
+        values = [trial.point[axis.name] for trial in trials]
+        # None among numbers would become NaN
+        columns[axis.name] = pd.Series(values, dtype=object if None in values else None)
     columns[SCORE] = [trial.score for trial in trials]
     columns[SPREAD] = [np.std(trial.scores) if len(trial.scores) > 1 else np.nan for trial in trials]
     columns[FAILED] = [trial.failed for trial in trials]
