@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tissuegraph.errors import InputError
 from tissuegraph.metrics.searches import is_number
@@ -59,7 +59,11 @@ def sweep(table: pd.DataFrame, axes: Axes | Sequence[Axes] | None = None) -> Fig
         _panel(ax, table, name)
         tidy(ax, name, table.attrs["metric"] if axes is not None or not number % MOST_COLUMNS else "")
         ax.set_title(f"{importance[name]:.0%} of the variance", fontsize=10, loc="left")
-    panels[0].legend(frameon=False, fontsize=8, loc="best")
+    # beside the title, where it hides no trial
+    panels[-1].legend(
+        frameon=False, fontsize=8, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.98), columnspacing=1,
+        handletextpad=0.3, markerscale=0.7,
+    )  # fmt: skip
     return figure_of(panels[0])
 
 
@@ -114,6 +118,9 @@ def _ranged(ax: Axes, values: pd.Series[Any], *, log: bool) -> Any:
     numbers = np.array([value if is_number(value) else np.nan for value in values], np.float64)
     if log:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
     other = np.isnan(numbers)
     if other.all() or not other.any():
         if not log and (numbers == np.rint(numbers)).all():
