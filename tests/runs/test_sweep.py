@@ -202,10 +202,10 @@ def test_an_embedding_sees_no_label(cells, monkeypatch):
     def fill(adata):
         adata.obsm["swept"] = np.random.default_rng(0).normal(size=(150, 3))
 
-    tg.sweep(
-        cells, {"pre_labels": [None, "cell_type"], "alpha": [0.0]}, model="stagate", n_folds=2, n_trials=2
-    )
+    space = {"pre_labels": [None, "cell_type"]}
+    table = tg.sweep(cells, space, model="stagate", n_folds=2, n_trials=2)
     assert all("cell_type" not in columns for columns in seen)
+    assert list(table["pre_labels"]) == [None, "cell_type"]
 
 
 def test_trials_that_make_no_model_are_kept_with_the_reason(cells, caplog):

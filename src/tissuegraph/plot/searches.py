@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tissuegraph.errors import InputError
 from tissuegraph.metrics.searches import is_number
@@ -31,7 +31,8 @@ def sweep(table: pd.DataFrame, axes: Axes | Sequence[Axes] | None = None) -> Fig
 
     Panels stand by importance, the largest first: the share of the variance of scores that lies between the
     values of a parameter, or between bins of its range (up to four, of as many trials), corrected for their
-    number, so that a parameter without effect has about 0. Bars are standard deviations over folds. The
+    number, so that a parameter without effect has about 0. Shares of parameters that work together overlap.
+    The defaults count where all of them lie in the space. Bars are standard deviations over folds. The
     broken line is the score of the defaults.
 
     Parameters
@@ -58,7 +59,11 @@ def sweep(table: pd.DataFrame, axes: Axes | Sequence[Axes] | None = None) -> Fig
         _panel(ax, table, name)
         tidy(ax, name, table.attrs["metric"] if axes is not None or not number % MOST_COLUMNS else "")
         ax.set_title(f"{importance[name]:.0%} of the variance", fontsize=10, loc="left")
-    panels[0].legend(frameon=False, fontsize=8, loc="best")
+    # beside the title, where it hides no trial
+    panels[-1].legend(
+        frameon=False, fontsize=8, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.98), columnspacing=1,
+        handletextpad=0.3, markerscale=0.7,
+    )  # fmt: skip
     return figure_of(panels[0])
 
 
@@ -113,6 +118,9 @@ def _ranged(ax: Axes, values: pd.Series[Any], *, log: bool) -> Any:
     numbers = np.array([value if is_number(value) else np.nan for value in values], np.float64)
     if log:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
     other = np.isnan(numbers)
     if other.all() or not other.any():
         if not log and (numbers == np.rint(numbers)).all():
@@ -121,9 +129,9 @@ def _ranged(ax: Axes, values: pd.Series[Any], *, log: bool) -> Any:
     low, high = np.nanmin(numbers), np.nanmax(numbers)
     left = low / (max(high / low, 1.5) ** 0.15) if log else low - 0.15 * max(high - low, 1e-9)
     words = {_label(value) for value, none in zip(values, other, strict=True) if none}
-    ax.annotate(
-        ", ".join(sorted(words)), (left, 0.01), xycoords=("data", "axes fraction"), ha="center", fontsize=8
-    )
+    text = ", ".join(sorted(words))
+    place = ax.annotate(text, (left, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
+    place.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.axvline(left, color=GREY, linewidth=0.5, zorder=0)
     ax.margins(x=0.1)
     return np.where(other, left, numbers)
@@ -137,6 +145,8 @@ def _plain(value: Any) -> Any:
 
 
 def _rank(value: Any) -> float:
+    if isinstance(value, tuple | list) and len(value):
+        return _rank(value[0])
     return float(value) if is_number(value) and np.isfinite(value) else 0.0
 
 

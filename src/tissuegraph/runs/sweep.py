@@ -124,7 +124,7 @@ def sweep(
             _say_trial(journal.trials[number], count, judge.metric)
     trials = [journal.trials[number] for number in range(count)]
     table = _table(trials, axes)
-    table.attrs = arguments | _judged(table, trials, axes, judge, model)
+    table.attrs = arguments | _judged(trials, axes, judge, model)
     if folder is not None:
         _write(table, folder)
     return table
@@ -213,17 +213,16 @@ def _say_trial(trial: Trial, count: int, metric: str) -> None:
 def _table(trials: Sequence[Trial], axes: Sequence[Axis]) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for axis in axes:
-        values = pd.Series([trial.point[axis.name] for trial in trials], dtype=object)
-        columns[axis.name] = values.infer_objects()
+        values = [trial.point[axis.name] for trial in trials]
+        # None among numbers would become NaN
+        columns[axis.name] = pd.Series(values, dtype=object if None in values else None)
     columns[SCORE] = [trial.score for trial in trials]
     columns[SPREAD] = [np.std(trial.scores) if len(trial.scores) > 1 else np.nan for trial in trials]
     columns[FAILED] = [trial.failed for trial in trials]
     return pd.DataFrame(columns).rename_axis(TRIAL)
 
 
-def _judged(
-    table: pd.DataFrame, trials: Sequence[Trial], axes: Sequence[Axis], judge: Judge, model: str
-) -> dict[Any, Any]:
+def _judged(trials: Sequence[Trial], axes: Sequence[Axis], judge: Judge, model: str) -> dict[Any, Any]:
     """Judge the best trial, of equals the first, and the defaults on the test part, and log it."""
     best = max((trial for trial in trials if trial.scores), key=lambda trial: (trial.score, -trial.number))
     first = defaults_of(axes)
@@ -239,11 +238,7 @@ def _judged(
     failed = sum(not trial.scores for trial in trials)
     if failed:
         log.warning("%d of %d trials failed; column 'failed' says why", failed, len(trials))
-    scores = table[SCORE].to_numpy()
-    importance = {
-        axis.name: variance_share([one.point[axis.name] for one in trials], scores, ordered=not axis.choices)
-        for axis in axes
-    }
+    importance = _importance(trials, axes)
     return {
         "metric": judge.metric,
         "best_trial": best.number,
@@ -253,6 +248,18 @@ def _judged(
         "test": {"best": of_best, "default": of_default, "cells": len(judge.split.test)},
         "importance": importance,
         "scale": {axis.name: axis.kind for axis in axes},
+    }
+
+
+def _importance(trials: Sequence[Trial], axes: Sequence[Axis]) -> dict[str, float]:
+    """Share of the variance that each parameter explains, among the points of the space."""
+    inside = all(axis.holds(axis.default) for axis in axes)
+    # defaults outside of the space differ from the other trials in several parameters at once
+    counted = trials if inside else trials[1:]
+    scores = [trial.score for trial in counted]
+    return {
+        axis.name: variance_share([one.point[axis.name] for one in counted], scores, ordered=not axis.choices)
+        for axis in axes
     }
 
 
