@@ -75,7 +75,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     bits however many there are. Few results wait at a time.
     """
     workers, function = cores(), traced(function)
-    with _one_thread_each(), ThreadPoolExecutor(workers, "worker", _become_worker) as pool:
+    with one_thread(), ThreadPoolExecutor(workers, "worker", _become_worker) as pool:
         waiting: deque[Any] = deque()
         done = 0
         try:
@@ -101,8 +101,8 @@ def _become_worker() -> None:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep the libraries below from starting threads of their own in every worker."""
+def one_thread() -> Iterator[None]:
+    """Keep the libraries below to one thread: in workers, and where tables are so small that threads wait."""
     import torch  # takes seconds, and the command line must answer at once
 
     before = torch.get_num_threads()

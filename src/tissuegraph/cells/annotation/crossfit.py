@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ from tissuegraph.cells.annotation.logistic import best_strength, fit_logistic, l
 from tissuegraph.graph.hops import around
 from tissuegraph.nn.lit_types import LitTypes
 from tissuegraph.nn.type_classifier import TypeClassifier
+from tissuegraph.parallel import one_thread
 from tissuegraph.training import trainer
 
 FOLDS_AT_MOST = ((20_000, 2), (5_000, 3))
 """With more labelled cells than these, so many networks do."""
+
+SMALL = 30_000
+"""Cells up to which one thread is as fast as several, and much faster where another process wants a core."""
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -91,6 +96,20 @@ def crossfit(
     labelled, y
         [L] numbers of the labelled cells, and their types.
     """
+    with one_thread() if len(x) <= SMALL else nullcontext():
+        return _crossfit(x, graph, labelled, y, n_types, method, params, seed)
+
+
+def _crossfit(
+    x: Floats,
+    graph: sparse.csr_matrix | None,
+    labelled: Codes,
+    y: Codes,
+    n_types: int,
+    method: str,
+    params: AnnotateParams,
+    seed: int,
+) -> Fitted:
     balanced = params.class_weights == "balanced"
     fold = cut_in_folds(y, params.folds, np.random.default_rng([seed, 0]))
     mine = x[labelled]
