@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from tissuegraph.cells.annotation.calibration import calibrate, calibrated_apart
 from tissuegraph.cells.annotation.crossfit import Fitted, crossfit
 from tissuegraph.cells.annotation.genes import find_genes, share_genes
 from tissuegraph.cells.annotation.graphs import joint_graph, resolve_graph
-from tissuegraph.cells.annotation.model import AnnotateModel, features_of, load_annotator
+from tissuegraph.cells.annotation.model import AnnotateModel, Guess, features_of, load_annotator
 from tissuegraph.cells.annotation.numbers import Scale, common_scale, read_numbers, thinned
 from tissuegraph.cells.annotation.profiles import cells_from_profiles
 from tissuegraph.cells.annotation.reference import read_reference, type_codes
 from tissuegraph.cells.annotation.scores import score_table, type_table
+from tissuegraph.cells.annotation.shares import adapted
 from tissuegraph.cells.annotation.unknown import fit_familiar
 from tissuegraph.cells.annotation.writing import label_column, write_types
 from tissuegraph.errors import InputError
@@ -168,6 +169,8 @@ def annotate(
         # a labelled cell keeps its label; its probability is that of networks that have not seen it
         given = cells.y
         guess.probability[labelled] = held_out
+    else:
+        guess = _among_others(guess, np.bincount(y, minlength=len(cells.types)) / len(y))
     write_types(query, guess, model, given, key_added, unknown=unknown)
     return model
 
@@ -255,6 +258,15 @@ def _stacked(parts: list[Matrix]) -> Matrix:
     if any(sparse.issparse(part) for part in parts):
         return sparse.vstack([sparse.csr_matrix(part) for part in parts], format="csr")
     return np.concatenate([np.asarray(part) for part in parts])
+
+
+def _among_others(guess: Guess, learnt: npt.NDArray[np.float64]) -> Guess:
+    """What is said where types may be more or less frequent than in the reference, or absent."""
+    familiar = guess.unlike <= 1
+    probability = guess.probability.copy()
+    if familiar.any():
+        probability[familiar] = adapted(probability[familiar], learnt)
+    return replace(guess, probability=probability, said=probability.argmax(1))
 
 
 def _held_out(
