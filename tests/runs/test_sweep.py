@@ -303,3 +303,46 @@ def test_the_command(cells, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "out" / "table.csv")) == 2
     assert main([*line, "dimension=4"]) == 2
     assert "no field 'dimension' in Node2VecParams" in capsys.readouterr().err
+
+
+# ---- without labels
+
+
+def without_labels(**settings) -> pd.DataFrame:
+    adata = tg.simulate.omics(160, 30, n_types=3, separation=6.0)
+    del adata.obs["cell_type"]
+    given = {"model": "cluster", "labels": None, "search": "grid", **settings}
+    return tg.sweep(adata, {"n_clusters": [3, 9], "method": ["kmeans"], "fewest": [2]}, **given)
+
+
+def test_clusters_without_labels_are_scored_by_their_stability(tmp_path):
+    table = without_labels(out=tmp_path / "out")
+    assert table.attrs["metric"] == "stability"
+    assert table.attrs["best"]["n_clusters"] in (3, None)
+    scores = table.set_index("n_clusters")["score"]
+    assert scores[3] > 0.5 > scores[9]
+    assert table.attrs["test"] == {}
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text())["test"] == {}
+    again = without_labels(out=tmp_path / "out")
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_other_models_need_labels():
+    adata = tg.simulate.omics(60, 20)
+    with pytest.raises(InputError, match="'infomax' is scored by labels; name their column with labels="):
+        tg.sweep(adata, {"dimensions": [8]}, model="infomax", labels=None)
+
+
+def test_few_cells_have_no_stability():
+    adata = tg.simulate.omics(20, 20)
+    judge = judge_of("cluster", adata, None, split_cells(adata, None, 5, 0), 0)
+    with pytest.raises(InputError, match="20 cells are too few to tell how stable 9 clusters are"):
+        judge.scores(tg.ClusterParams(n_clusters=9, method="kmeans"))
+
+
+def test_the_command_without_labels(tmp_path):
+    path, out = tmp_path / "in.h5ad", tmp_path / "out"
+    tg.simulate.omics(80, 20, n_types=2, separation=6.0).write_h5ad(path)
+    line = ["sweep", str(path), "-o", str(out), "--model", "cluster", "--no-labels"]
+    assert main([*line, "--space", "n_clusters=2,3;method=kmeans;most=4", "--search", "grid"]) == 0
+    assert json.loads((out / "sweep.json").read_text())["metric"] == "stability"

@@ -45,7 +45,7 @@ def sweep(
     space: Mapping[str, Any],
     *,
     model: Model | str = "annotate",
-    labels: str = keys.CELL_TYPE,
+    labels: str | None = keys.CELL_TYPE,
     search: Search | str = "random",
     n_trials: int = 20,
     n_folds: int = 5,
@@ -72,7 +72,8 @@ def sweep(
         labels. "cluster": adjusted Rand index of clusters of all cells against the labels; nothing is learnt
         from labels, so there are no folds.
     labels
-        Column of `obs`; cells without a label (NaN) are not scored.
+        Column of `obs`; cells without a label (NaN) are not scored. None, for "cluster" alone: the score is
+        how far halves of the cells agree beyond chance (`tg.cluster_cells`), and no cells are set aside.
     search
         "grid": every combination of listed values. "random": draws, none twice. "tpe": ten draws, and then
         where the trials so far promise most (optuna's tree-structured Parzen estimator).
@@ -92,7 +93,7 @@ def sweep(
     -------
     A row a trial: the fields of the space, `score` (mean over folds), `sd` (over folds) and `failed` (why
     there is no score: the parameters make no model). `attrs` has the `best` and `default` parameters, their
-    `test` scores, the `metric`, and the `importance` of each field (`tg.plot.sweep`).
+    `test` scores (of labels), the `metric`, and the `importance` of each field (`tg.plot.sweep`).
 
     Raises
     ------
@@ -160,11 +161,11 @@ def _planned(axes: Sequence[Axis], search: str, n_trials: int, seed: int) -> lis
     return points
 
 
-def _fingerprint(adata: AnnData, labels: str) -> str:
+def _fingerprint(adata: AnnData, labels: str | None) -> str:
     """What tells these cells from others: names, labels, expression and the graph of the tissue."""
     digest = hashlib.blake2b(digest_size=16)
-    column = adata.obs[labels].astype(object).astype(str)
-    for names in (adata.obs_names, adata.var_names, column):
+    columns = [] if labels is None else [adata.obs[labels].astype(object).astype(str)]
+    for names in (adata.obs_names, adata.var_names, *columns):
         digest.update("\n".join(map(str, names)).encode())
     tables: list[Any] = [adata.X, adata.layers.get(keys.LAYER_COUNTS), adata.obsm.get(keys.OBSM_SPATIAL)]
     tables.append(adata.obsp.get("spatial_connectivities"))
@@ -226,15 +227,12 @@ def _judged(trials: Sequence[Trial], axes: Sequence[Axis], judge: Judge, model: 
     """Judge the best trial, of equals the first, and the defaults on the test part, and log it."""
     best = max((trial for trial in trials if trial.scores), key=lambda trial: (trial.score, -trial.number))
     first = defaults_of(axes)
-    of_default = judge.test(_params(model, first))
-    of_best = of_default if best.number == 0 else judge.test(_params(model, best.point))
-    log.info(
-        "chosen: %s, %s %.3f on %d cells that no trial saw; defaults: %.3f",
-        *("the defaults" if best.number == 0 else _words(best.point), judge.metric, of_best),
-        *(len(judge.split.test), of_default),
-    )
-    if best.number and of_best <= of_default:
-        log.warning("on those cells the defaults are no worse than what was chosen; keep the defaults")
+    test = {}
+    if len(judge.split.test):
+        test = _on_test(best, first, judge, model)
+    else:
+        chosen = "the defaults" if best.number == 0 else _words(best.point)
+        log.info("chosen: %s, %s %.3f; defaults: %.3f", chosen, judge.metric, best.score, trials[0].score)
     failed = sum(not trial.scores for trial in trials)
     if failed:
         log.warning("%d of %d trials failed; column 'failed' says why", failed, len(trials))
@@ -245,10 +243,24 @@ def _judged(trials: Sequence[Trial], axes: Sequence[Axis], judge: Judge, model: 
         "best": best.point,
         "default": first,
         "score": {"best": best.score, "default": trials[0].score},
-        "test": {"best": of_best, "default": of_default, "cells": len(judge.split.test)},
+        "test": test,
         "importance": importance,
         "scale": {axis.name: axis.kind for axis in axes},
     }
+
+
+def _on_test(best: Trial, first: Point, judge: Judge, model: str) -> dict[str, float]:
+    """Judge the best trial and the defaults on the test part."""
+    of_default = judge.test(_params(model, first))
+    of_best = of_default if best.number == 0 else judge.test(_params(model, best.point))
+    log.info(
+        "chosen: %s, %s %.3f on %d cells that no trial saw; defaults: %.3f",
+        *("the defaults" if best.number == 0 else _words(best.point), judge.metric, of_best),
+        *(len(judge.split.test), of_default),
+    )
+    if best.number and of_best <= of_default:
+        log.warning("on those cells the defaults are no worse than what was chosen; keep the defaults")
+    return {"best": of_best, "default": of_default, "cells": len(judge.split.test)}
 
 
 def _importance(trials: Sequence[Trial], axes: Sequence[Axis]) -> dict[str, float]:

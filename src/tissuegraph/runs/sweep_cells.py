@@ -23,6 +23,7 @@ def sweep_cells(
     space: str,
     model: str = "annotate",
     labels: str = keys.CELL_TYPE,
+    no_labels: bool = False,
     search: str = "random",
     n_trials: int = 20,
     n_folds: int = 5,
@@ -46,6 +47,8 @@ def sweep_cells(
         "annotate", "node2vec", "infomax", "stagate" or "cluster".
     labels
         Column of `obs`.
+    no_labels
+        Score "cluster" by how far halves of the cells agree beyond chance, instead of by labels.
     search
         "grid" (every combination), "random" or "tpe".
     n_trials
@@ -77,7 +80,7 @@ def sweep_cells(
         adata,
         points,
         model=model,
-        labels=labels,
+        labels=None if no_labels else labels,
         search=search,
         n_trials=n_trials,
         n_folds=n_folds,

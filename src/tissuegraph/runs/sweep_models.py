@@ -28,7 +28,7 @@ PARAMS: dict[str, type[Any]] = {
     "stagate": StagateParams,
     "cluster": ClusterParams,
 }
-MACRO_F1, RAND = "macro-F1", "ARI"
+MACRO_F1, RAND, STABILITY = "macro-F1", "ARI", "stability"
 TEST_SHARE = 0.2
 RESULT = "swept"
 MOST_STEPS = 1_000
@@ -37,7 +37,10 @@ MOST_STEPS = 1_000
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled cells: the folds that trials are scored on, and the test part that none of them sees."""
+    """Labelled cells: the folds that trials are scored on, and the test part that none of them sees.
+
+    Without labels all are empty.
+    """
 
     labels: npt.NDArray[np.object_]
     """Of every cell, [N], None where it has none."""
@@ -54,14 +57,16 @@ class Split:
         return np.setdiff1d(self.rest, held_out)
 
 
-def split_cells(adata: AnnData, labels: str, n_folds: int, seed: int) -> Split:
-    """Set a fifth of the cells of every label aside, and deal the others to folds.
+def split_cells(adata: AnnData, labels: str | None, n_folds: int, seed: int) -> Split:
+    """Set a fifth of the cells of every label aside, and deal the others to folds; nothing without labels.
 
     Raises
     ------
     InputError
         If the column is missing, or a label has too few cells.
     """
+    if labels is None:
+        return Split(np.full(adata.n_obs, None, object), (), np.empty(0, np.int64))
     if labels not in adata.obs:
         found = ", ".join(map(str, adata.obs.columns)) or "none"
         raise InputError(f"no column '{labels}' in obs; found: {found}; name it with labels=")
@@ -196,8 +201,45 @@ class Clusters(Judge):
         return float(adjusted_rand_score(self.split.labels[asked].astype(str), found))
 
 
-def judge_of(model: str, adata: AnnData, labels: str, split: Split, seed: int) -> Judge:
-    """How a model is scored, by its name."""
+class Stability(Judge):
+    """`tg.cluster_cells` where there are no labels: how far halves of the cells agree, beyond chance."""
+
+    metric = STABILITY
+
+    def scores(self, params: ClusterParams) -> tuple[float, ...]:
+        """Agreement beyond chance; one cluster, on which all agree, has none."""
+        from tissuegraph.cells.cluster import cluster_cells
+
+        cells = self.adata.copy()
+        cluster_cells(cells, **asdict(params), seed=self.seed, key_added=RESULT)
+        found = cells.uns[keys.UNS_RUN][RESULT]
+        if found["n_clusters"] == 1:
+            return (0.0,)
+        beyond = float(found["agreement"] - found["agreement_by_chance"])
+        if not np.isfinite(beyond):
+            raise InputError(
+                f"{cells.n_obs} cells are too few to tell how stable {found['n_clusters']} clusters are; "
+                "give more cells, or fewer clusters"
+            )
+        return (beyond,)
+
+    def test(self, _: Any) -> float:
+        """Nothing: there are no labels to set aside."""
+        return float("nan")
+
+
+def judge_of(model: str, adata: AnnData, labels: str | None, split: Split, seed: int) -> Judge:
+    """How a model is scored, by its name.
+
+    Raises
+    ------
+    InputError
+        If it needs labels and there are none.
+    """
+    if labels is None:
+        if model != "cluster":
+            raise InputError(f"{model!r} is scored by labels; name their column with labels=")
+        return Stability(adata, "", split, seed)
     if model == "annotate":
         return Annotation(adata, labels, split, seed)
     if model == "cluster":
