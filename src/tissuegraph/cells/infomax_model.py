@@ -9,26 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 
-from tissuegraph import keys
 from tissuegraph.cells.embed_params import InfomaxParams
 from tissuegraph.cells.inputs import Features, graph_of
-from tissuegraph.cells.records import keep_record, versions
+from tissuegraph.cells.records import keep_record
 from tissuegraph.errors import ModelError
 from tissuegraph.features.components import Components
 from tissuegraph.nn.encoders import Encoder
 from tissuegraph.nn.hop_graph import HopGraph
 from tissuegraph.nn.infomax import Infomax
 from tissuegraph.nn.row_chunks import own_threads
-from tissuegraph.output import whole_folder
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+from tissuegraph.training.model_files import check_kind, model_of_record, read_model, versions, write_model
+
 FORMAT, KIND = 1, "tissuegraph infomax"
 PACKAGES = ("tissuegraph", "torch", "torch_geometric", "lightning", "numpy", "scipy", "anndata")
-COMPONENTS = "components."
 KEY = "X_infomax"
 
 
@@ -73,10 +71,7 @@ class InfomaxModel:
         """Everything that is numbers, by name."""
         found = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         if self.features.components is not None:
-            found |= {
-                COMPONENTS + name: torch.from_numpy(np.ascontiguousarray(value))
-                for name, value in self.features.components.arrays().items()
-            }
+            found |= self.features.components.tensors()
         return found
 
     def card(self) -> dict[str, Any]:
@@ -109,10 +104,7 @@ class InfomaxModel:
         OutputError
             If the folder exists and is not to be replaced, or cannot be written.
         """
-        marker = keys.MODEL_CARD_FILE
-        with whole_folder(Path(folder), overwrite=overwrite, marker=marker, kind="model") as staging:
-            (staging / keys.MODEL_WEIGHTS_FILE).write_bytes(save(self.tensors()))
-            (staging / keys.MODEL_CARD_FILE).write_text(json.dumps(self.card(), indent=1) + "\n")
+        write_model(self, folder, overwrite=overwrite)
 
 
 def new_network(params: InfomaxParams, num_features: int, seed: int = 0) -> Infomax:
@@ -125,17 +117,10 @@ def new_network(params: InfomaxParams, num_features: int, seed: int = 0) -> Info
 
 def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> InfomaxModel:
     """Put a model together from its card and tensors; the inverse of both."""
-    if (card["kind"], card["format"]) != (KIND, FORMAT):
-        raise ValueError(f"it is a {card['kind']!r} of format {card['format']}, not a {KIND!r} of {FORMAT}")
-    params, how, tensors = InfomaxParams(**card["params"]), card["features"], dict(tensors)
-    parts = {
-        name.removeprefix(COMPONENTS): tensors.pop(name).numpy()
-        for name in list(tensors)
-        if name.startswith(COMPONENTS)
-    }
-    components = None
-    if parts:
-        components = Components.restored(parts, by_section=how["by_section"], z_score=how["z_score"])
+    check_kind(card, KIND, FORMAT)
+    params, how = InfomaxParams(**card["params"]), card["features"]
+    as_fitted = {"by_section": how["by_section"], "z_score": how["z_score"]}
+    components, tensors = Components.taken_from(tensors, **as_fitted)
     features = Features(how["name"], tuple(how["genes"]), components, how["section_key"], how["scale"])
     network = new_network(params, _inputs(params, tensors))
     network.load_state_dict(tensors)
@@ -156,18 +141,7 @@ def load_infomax(folder: Path | str) -> InfomaxModel:
     ModelError
         If the folder is missing, is no such model, or was cut short.
     """
-    folder = Path(folder)
-    try:
-        card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
-        return restored(card, load_file(folder / keys.MODEL_WEIGHTS_FILE))
-    except FileNotFoundError as error:
-        name = Path(error.filename or keys.MODEL_WEIGHTS_FILE).name
-        message = f"{folder} holds no model ({name} is missing); give a folder that InfomaxModel.save wrote"
-        raise ModelError(message) from error
-    except Exception as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        message = f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); fit it again"
-        raise ModelError(message) from error
+    return read_model(folder, restored, "InfomaxModel.save")
 
 
 def model_in(adata: AnnData, key: str) -> InfomaxModel:
@@ -178,11 +152,4 @@ def model_in(adata: AnnData, key: str) -> InfomaxModel:
     ModelError
         If there is none.
     """
-    record = adata.uns.get(keys.UNS_RUN, {}).get(key)
-    if not record or "card" not in record:
-        raise ModelError(
-            f"the AnnData holds no model in uns['{keys.UNS_RUN}']['{key}']; fit one with tg.infomax, or pass "
-            "the key_added under which it was fitted"
-        )
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in record["weights"].items()}
-    return restored(json.loads(record["card"]), tensors)
+    return model_of_record(adata, key, restored, "tg.infomax")

@@ -16,7 +16,7 @@ import torch
 from tissuegraph.cells.embed_params import IntegrateParams, cells_a_step
 from tissuegraph.cells.inputs import Floats, fit_features
 from tissuegraph.cells.integration.judging import clusters, compare, labels_of
-from tissuegraph.cells.records import keep_record, versions
+from tissuegraph.cells.records import keep_record
 from tissuegraph.clustering.naming import as_categories, rank_by_size
 from tissuegraph.errors import InputError, ModelError
 from tissuegraph.graph.expression import nearest_in_features
@@ -27,6 +27,7 @@ from tissuegraph.nn.joint import LAYERS, Joint, LitJoint
 from tissuegraph.nn.row_chunks import own_threads
 from tissuegraph.training import trainer
 from tissuegraph.training.machine import check_in_one_command, check_training
+from tissuegraph.training.model_files import versions
 from tissuegraph.training.params import check_seed
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tissuegraph.cells.embed_params import Node2VecParams
-from tissuegraph.cells.records import keep_record, versions
+from tissuegraph.cells.records import keep_record
 from tissuegraph.errors import MachineError
 from tissuegraph.graph.stored import adjacency
 from tissuegraph.graph.walks import WalkGraph, random_walks, walk_graph
 from tissuegraph.nn.skipgram import SkipGram, fit_skipgram
+from tissuegraph.training.model_files import versions
 from tissuegraph.training.params import check_seed
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from tissuegraph.nn.stagate_batches import Tissue, apply
 from tissuegraph.nn.stagate_fit import Descent, fit
 from tissuegraph.nn.stagate_graph import CellGraph
 from tissuegraph.training.machine import torch_device
+from tissuegraph.training.model_files import model_of_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -237,14 +238,7 @@ def _model(model: StagateModel | AnnData | str | Path, key: str) -> StagateModel
         return model
     if isinstance(model, str | Path):
         return load_stagate(model)
-    record = model.uns.get(keys.UNS_RUN, {}).get(key)
-    if not record or "card" not in record:
-        raise ModelError(
-            f"the AnnData holds no model in uns['{keys.UNS_RUN}']['{key}']; fit one with tg.stagate, or pass "
-            "the key_added under which it was fitted"
-        )
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in record["weights"].items()}
-    return restored(json.loads(record["card"]), tensors)
+    return model_of_record(model, key, restored, "tg.stagate")
 
 
 def _write(

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save
 from torch import nn
 
-from tissuegraph import keys
 from tissuegraph.domains.params import StagateParams
-from tissuegraph.errors import ModelError
 from tissuegraph.features.components import Components
 from tissuegraph.nn.stagate import Stagate
-from tissuegraph.output import whole_folder
+from tissuegraph.training.model_files import check_kind, read_model, versions, write_model
 
 FORMAT = 1
 KIND = "tissuegraph stagate"
 PACKAGES = ("tissuegraph", "torch", "numpy", "scipy", "anndata")
-COMPONENTS = "components."
 
 
 @dataclass(frozen=True)
@@ -54,10 +46,7 @@ class StagateModel:
         """Everything that is numbers, by name."""
         found = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         if self.components is not None:
-            found |= {
-                COMPONENTS + name: torch.from_numpy(np.ascontiguousarray(value))
-                for name, value in self.components.arrays().items()
-            }
+            found |= self.components.tensors()
         return found
 
     def card(self) -> dict[str, Any]:
@@ -70,7 +59,7 @@ class StagateModel:
             "seed": self.seed,
             "by_section": self.components is not None and self.components.by_section,
             "z_score": self.components is not None and self.components.z_score,
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "versions": versions(*PACKAGES),
             "genes": list(self.genes),
             "loss": list(self.loss),
         }
@@ -83,27 +72,15 @@ class StagateModel:
         OutputError
             If the folder exists and is not to be replaced, or cannot be written.
         """
-        marker = keys.MODEL_CARD_FILE
-        with whole_folder(Path(folder), overwrite=overwrite, marker=marker, kind="model") as staging:
-            (staging / keys.MODEL_WEIGHTS_FILE).write_bytes(save(self.tensors()))
-            (staging / keys.MODEL_CARD_FILE).write_text(json.dumps(self.card(), indent=1) + "\n")
+        write_model(self, folder, overwrite=overwrite)
 
 
 def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> StagateModel:
     """Put a model together from its card and tensors; the inverse of both."""
-    if (card["kind"], card["format"]) != (KIND, FORMAT):
-        raise ValueError(f"it is a {card['kind']!r} of format {card['format']}, not a {KIND!r} of {FORMAT}")
+    check_kind(card, KIND, FORMAT)
     params = StagateParams(**card["params"])
-    tensors = dict(tensors)
-    parts = {
-        name.removeprefix(COMPONENTS): tensors.pop(name).numpy()
-        for name in list(tensors)
-        if name.startswith(COMPONENTS)
-    }
-    components = None
-    if parts:
-        how = {"by_section": card["by_section"], "z_score": card["z_score"]}
-        components = Components.restored(parts, **how)
+    how = {"by_section": card["by_section"], "z_score": card["z_score"]}
+    components, tensors = Components.taken_from(tensors, **how)
     network = new_network(params, len(tensors["weight0"]))
     network.load_state_dict(tensors)
     return StagateModel(
@@ -135,15 +112,4 @@ def load_stagate(folder: Path | str) -> StagateModel:
     ModelError
         If the folder is missing, is no such model, or was cut short.
     """
-    folder = Path(folder)
-    try:
-        card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
-        return restored(card, load_file(folder / keys.MODEL_WEIGHTS_FILE))
-    except FileNotFoundError as error:
-        name = Path(error.filename or keys.MODEL_WEIGHTS_FILE).name
-        message = f"{folder} holds no model ({name} is missing); give a folder that StagateModel.save wrote"
-        raise ModelError(message) from error
-    except Exception as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        message = f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); fit it again"
-        raise ModelError(message) from error
+    return read_model(folder, restored, "StagateModel.save")

@@ -15,6 +15,8 @@ from tissuegraph.nn.sparse import SparseRows
 
 SPARE = 20
 """Directions beyond those asked for, which make the last of them exact sooner."""
+PREFIX = "components."
+"""Of the names that its numbers have in a model."""
 ROUNDS = 8
 """Rounds of subspace iteration."""
 
@@ -55,15 +57,24 @@ class Components:
             scores[part.cells] = part.times(torch.from_numpy(self.loadings)).numpy()
         return scores
 
-    def arrays(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Tensor]:
         """Everything that is numbers, by name."""
-        return {"loadings": self.loadings, "mean": self.moments.mean, "scale": self.moments.scale}
+        arrays = {"loadings": self.loadings, "mean": self.moments.mean, "scale": self.moments.scale}
+        return {
+            PREFIX + name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()
+        }
 
     @classmethod
-    def restored(cls, arrays: dict[str, Floats], *, by_section: bool, z_score: bool) -> Components:
-        """Put a projection together from its arrays; the inverse of `arrays`."""
-        moments = Moments(arrays["mean"], arrays["scale"])
-        return cls(moments, arrays["loadings"], by_section, z_score)
+    def taken_from(
+        cls, tensors: dict[str, Tensor], *, by_section: bool, z_score: bool
+    ) -> tuple[Components | None, dict[str, Tensor]]:
+        """Take a projection, if there is one, out of all the tensors of a model; return it and the others."""
+        parts = {name: value.numpy() for name, value in tensors.items() if name.startswith(PREFIX)}
+        others = {name: value for name, value in tensors.items() if name not in parts}
+        if not parts:
+            return None, others
+        loadings, mean, scale = (parts[PREFIX + name] for name in ("loadings", "mean", "scale"))
+        return cls(Moments(mean, scale), loadings, by_section, z_score), others
 
     def expand(self, scores: Floats, sections: Codes, by: Moments) -> Floats:
         """Expression [n, G] that belongs to scores [n, K]."""

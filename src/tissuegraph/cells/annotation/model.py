@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save
 from scipy import sparse
 
-from tissuegraph import keys
 from tissuegraph.cells.annotate_params import AnnotateParams
 from tissuegraph.cells.annotation.calibration import Calibration
 from tissuegraph.cells.annotation.crossfit import new_network, predict
 from tissuegraph.cells.annotation.logistic import logits_of
 from tissuegraph.cells.annotation.numbers import Numbers, Scale
 from tissuegraph.cells.annotation.unknown import Familiar
-from tissuegraph.errors import ModelError
-from tissuegraph.features.components import Components, Moments
+from tissuegraph.features.components import Components
 from tissuegraph.features.expression import Matrix
 from tissuegraph.nn.type_classifier import TypeClassifier
-from tissuegraph.output import whole_folder
+from tissuegraph.training.model_files import check_kind, read_model, versions, write_model
 
 FORMAT = 1
 KIND = "tissuegraph annotation"
@@ -108,15 +103,13 @@ class AnnotateModel:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that is numbers, by name."""
         arrays: dict[str, npt.NDArray] = {
-            "components.loadings": self.components.loadings,
-            "components.mean": self.components.moments.mean,
-            "components.scale": self.components.moments.scale,
             "logistic.weight": self.logistic[0],
             "logistic.bias": self.logistic[1],
             "calibration.bias": self.calibration.bias,
             "anchors": self.familiar.anchors,
         }
         found = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
+        found |= self.components.tensors()
         for number, network in enumerate(self.networks):
             found |= {
                 f"network{number}.{name}": value.detach().cpu().contiguous()
@@ -145,7 +138,7 @@ class AnnotateModel:
             "scores": json.loads(self.scores.to_json(orient="split")),
             "by_type": json.loads(self.by_type.to_json(orient="split")),
             "history": self.history,
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "versions": versions(*PACKAGES),
         }
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
@@ -156,10 +149,7 @@ class AnnotateModel:
         OutputError
             If the folder exists and is not to be replaced, or cannot be written.
         """
-        marker = keys.MODEL_CARD_FILE
-        with whole_folder(Path(folder), overwrite=overwrite, marker=marker, kind="model") as staging:
-            (staging / keys.MODEL_WEIGHTS_FILE).write_bytes(save(self.tensors()))
-            (staging / keys.MODEL_CARD_FILE).write_text(json.dumps(self.card(), indent=1) + "\n")
+        write_model(self, folder, overwrite=overwrite)
 
 
 def features_of(matrix: Matrix, components: Components, length: float) -> npt.NDArray[np.float32]:
@@ -177,25 +167,16 @@ def load_annotator(folder: Path | str) -> AnnotateModel:
     ModelError
         If the folder is missing, is no such model, or was cut short.
     """
-    folder = Path(folder)
-    try:
-        card = json.loads((folder / keys.MODEL_CARD_FILE).read_text())
-        return restored(card, load_file(folder / keys.MODEL_WEIGHTS_FILE))
-    except FileNotFoundError as error:
-        name = Path(error.filename or keys.MODEL_WEIGHTS_FILE).name
-        message = f"{folder} holds no model ({name} is missing); give a folder that AnnotateModel.save wrote"
-        raise ModelError(message) from error
-    except Exception as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        message = f"the model in {folder} cannot be read ({type(error).__name__}: {reason}); fit it again"
-        raise ModelError(message) from error
+    return read_model(folder, restored, "AnnotateModel.save")
 
 
 def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AnnotateModel:
     """Put a model together from its card and tensors; the inverse of both."""
-    if (card["kind"], card["format"]) != (KIND, FORMAT):
-        raise ValueError(f"it is a {card['kind']!r} of format {card['format']}, not a {KIND!r} of {FORMAT}")
+    check_kind(card, KIND, FORMAT)
     params = AnnotateParams(**card["params"])
+    components, tensors = Components.taken_from(tensors, by_section=False, z_score=card["z_score"])
+    if components is None:
+        raise ValueError("its components are missing")
     arrays = {name: value.numpy() for name, value in tensors.items() if not name.startswith("network")}
     logistic = arrays["logistic.weight"], arrays["logistic.bias"]
     networks = []
@@ -205,7 +186,6 @@ def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Annotate
         state = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
         network.load_state_dict(state)
         networks.append(network.eval())
-    moments = Moments(arrays["components.mean"], arrays["components.scale"])
     return AnnotateModel(
         types=tuple(card["types"]),
         genes=tuple(card["genes"]),
@@ -214,7 +194,7 @@ def restored(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Annotate
         params=params,
         seed=card["seed"],
         scale=Scale(**card["scale"]),
-        components=Components(moments, arrays["components.loadings"], False, card["z_score"]),
+        components=components,
         length=card["length"],
         networks=tuple(networks),
         logistic=logistic,
