@@ -9,8 +9,8 @@ from scipy import sparse
 Codes = npt.NDArray[np.int64]
 
 
-def around(graph: sparse.csr_matrix, nodes: Codes, hops: int) -> tuple[Codes, Codes]:
-    """Return the nodes that are heard over some hops, and the edges over which they are.
+def rings(graph: sparse.csr_matrix, nodes: Codes, hops: int) -> tuple[Codes, list[int]]:
+    """Return the nodes that are heard over some hops, and how many there are after 0, 1, ... of them.
 
     Parameters
     ----------
@@ -23,25 +23,40 @@ def around(graph: sparse.csr_matrix, nodes: Codes, hops: int) -> tuple[Codes, Co
 
     Returns
     -------
+    Numbers of nodes: the given ones, then those one hop away in ascending order, and so on; and sizes,
+    [hops + 1].
+    """
+    found, sizes = np.asarray(nodes, np.int64), [0, len(nodes)]
+    known = np.zeros(graph.shape[0], bool)
+    known[found] = True
+    for _ in range(hops):
+        near = np.zeros(graph.shape[0], bool)
+        near[graph[found[sizes[-2] :]].indices] = True
+        new = np.flatnonzero(near & ~known)
+        known[new] = True
+        found = np.concatenate([found, new])
+        sizes.append(len(found))
+    return found, sizes[1:]
+
+
+def around(graph: sparse.csr_matrix, nodes: Codes, hops: int) -> tuple[Codes, Codes]:
+    """Return the nodes that are heard over some hops, and the edges over which they are.
+
+    Parameters
+    ----------
+    graph, nodes, hops
+        As of `rings`.
+
+    Returns
+    -------
     Numbers [m] of nodes, the given ones first, and edges [2, E] (neighbour, node) between places in
     that list: all that end at a node fewer than `hops` away.
     """
-    found = np.asarray(nodes, np.int64)
+    found, sizes = rings(graph, nodes, hops)
+    if not hops:
+        return found, np.empty((2, 0), np.int64)
     place = np.full(graph.shape[0], -1, np.int64)
     place[found] = np.arange(len(found))
-    ends: list[Codes] = []
-    starts: list[Codes] = []
-    first = 0
-    for _ in range(hops):
-        ring = found[first:]
-        rows = graph[ring]
-        heard = rows.indices.astype(np.int64)
-        new = np.unique(heard[place[heard] < 0])
-        place[new] = len(found) + np.arange(len(new))
-        ends.append(np.repeat(first + np.arange(len(ring)), np.diff(rows.indptr)))
-        first = len(found)
-        found = np.concatenate([found, new])
-        starts.append(place[heard])
-    if not ends:
-        return found, np.empty((2, 0), np.int64)
-    return found, np.stack([np.concatenate(starts), np.concatenate(ends)])
+    rows = graph[found[: sizes[-2]]]
+    ends = np.repeat(np.arange(sizes[-2]), np.diff(rows.indptr))
+    return found, np.stack([place[rows.indices], ends])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from tissuegraph.graph.hops import rings
 from tissuegraph.nn.neighbour_lists import NeighbourLists
 from tissuegraph.nn.sparse import Pattern
 
@@ -93,10 +94,7 @@ class HopGraph:
         -------
         The cells, core first, then their neighbours, then the neighbours of those; and their edges.
         """
-        cells, sizes = core, [len(core)]
-        for _ in range(num_layers):
-            cells = np.concatenate([cells, self._beyond(cells)])
-            sizes.append(len(cells))
+        cells, sizes = rings(self.edges, core, num_layers)
         places = np.full(len(self), -1, np.int32)
         places[cells] = np.arange(len(cells), dtype=np.int32)
         lengths = np.diff(self.edges.indptr)[cells[: sizes[-2]]]
@@ -110,10 +108,3 @@ class HopGraph:
             end = pointer[rows]
             layers.append(Hop(Pattern(pointer[: rows + 1], columns[:end], others), weights[:end]))
         return cells, Hops(layers)
-
-    def _beyond(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Neighbours of some cells that are not among them, in ascending order."""
-        near = np.zeros(len(self), bool)
-        near[self.edges[cells].indices] = True
-        near[cells] = False
-        return np.flatnonzero(near)
